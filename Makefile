@@ -1,0 +1,74 @@
+# `make help` lists what there is. Everything sets itself up in .venv (Python >= 3.10, pip).
+#
+#   make figures                                  embedded ground truth (CIFAR-10)
+#   make figures NB201=PATH                       official ground truth: .pth, NATS folder or CSV
+#   make figures TORCH_INDEX=URL                  pip index for another PyTorch build (CPU, CUDA)
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+NB201 ?=
+TORCH_INDEX ?=
+WORKERS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+ifneq ($(NB201),)
+  ifeq ($(wildcard $(NB201)),)
+    $(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder or an exported CSV, or leave NB201 out for the embedded ground truth)
+  endif
+endif
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+SOURCE := $(if $(NB201),nas-bench-201,analog-nasbench)
+BUILD := .build/$(SOURCE)
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+SCORES := $(wildcard data/scores/*.parquet)
+
+.PHONY: help figures test lab scores check-scores bench lint format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "azlib needs Python >= 3.10: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(PY) -m pip install --quiet --index-url $(TORCH_INDEX) "torch>=2.13,<2.14")
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+figures: $(NOTEBOOKS:notebooks/%.ipynb=$(BUILD)/%.ipynb) ## run the notebooks, write figures/
+	@echo "figures/ is up to date ($(SOURCE))"
+
+$(BUILD)/%.ipynb: notebooks/%.ipynb $(READY) environment.yml $(wildcard azlib/*.py azlib/*/*.py) $(SCORES) $(NB201)
+	@$(PY) -m azlib run $< $@ $(if $(NB201),-p source="$(abspath $(NB201))")
+
+test: $(READY) ## run the tests
+	$(PY) -m pytest
+
+lab: $(READY) ## open JupyterLab on the notebooks
+	$(VENV)/bin/jupyter lab notebooks
+
+scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
+	for px in 32 16; do \
+	  $(PY) -m azlib sweep --resolution $$px --seed 1 --proxies az,smallest_share,identity_blocks \
+	    --workers $(WORKERS) --out data/scores/az_nasbench201_$${px}px.parquet && \
+	  $(PY) -m azlib sweep --resolution $$px --seed 2-5 --unique --proxies az,smallest_share,identity_blocks \
+	    --workers $(WORKERS) --out data/scores/az_nasbench201_$${px}px_unique.parquet || exit 1; \
+	done
+
+check-scores: $(READY) ## recompute a random handful of the committed scores
+	$(PY) -m azlib check-scores $(SCORES)
+
+lint: $(READY) ## check format and style
+	$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check .
+
+format: $(READY) ## format the code and clear the notebooks' outputs
+	$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/jupyter nbconvert --clear-output --inplace notebooks/*.ipynb
+
+clean: ## remove .venv and .build (figures/ and data/ stay)
+	rm -rf $(VENV) .build .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,28 @@
+"""azlib: rank neural networks without training them (AZ-NAS, CVPR 2024).
+
+    azlib.score(model)                  # any nn.Module -> {proxy: float}
+    azlib.rank([model_a, model_b])      # DataFrame: proxies, ranks, AZ-NAS score
+    azlib.aggregate(scores)             # Eq. 12: Σ log(rank / m)
+
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from azlib.aggregate import aggregate
+from azlib.errors import AzlibError
+
+if TYPE_CHECKING:
+    from azlib.proxies import rank, score
+
+__all__ = ["AzlibError", "aggregate", "rank", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("rank", "score"):
+        from azlib import proxies
+
+        return getattr(proxies, name)
+    raise AttributeError(f"module 'azlib' has no attribute {name!r}")

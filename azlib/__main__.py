@@ -1,0 +1,176 @@
+"""The command line: `python -m azlib --help`."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from azlib.errors import AzlibError
+
+app = typer.Typer(
+    help="Rank neural networks without training them (AZ-NAS).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+benchmark = typer.Typer(help="The ground truth: look at it, export it.", no_args_is_help=True)
+app.add_typer(benchmark, name="benchmark")
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="analog-nasbench (built in), a NAS-Bench-201 .pth, a NATS-Bench folder, or a CSV"
+    ),
+]
+
+
+@app.command()
+def sweep(
+    out: Annotated[Path, typer.Option(help="Parquet file to write")],
+    space: Annotated[str, typer.Option(help="search space")] = "nasbench201",
+    proxies: Annotated[str, typer.Option(help='"az" or names joined by commas')] = "az",
+    seed: Annotated[str, typer.Option(help="seeds: 1 or 1,2,3 or 1-5")] = "1",
+    batch: Annotated[int, typer.Option(help="images")] = 64,
+    resolution: Annotated[int | None, typer.Option(help="pixels (default: the space's)")] = None,
+    init: Annotated[str, typer.Option(help="weight initialisation")] = "kaiming_norm_fanin",
+    train: Annotated[
+        bool, typer.Option("--train/--eval", help="batch or running statistics in BN")
+    ] = True,
+    workers: Annotated[
+        int | None, typer.Option(help="processes, one thread each (default: one per core)")
+    ] = None,
+    chunk: Annotated[int, typer.Option(help="architectures per task and part file")] = 32,
+    unique: Annotated[bool, typer.Option(help="score networks that are the same once")] = False,
+    archs: Annotated[
+        Path | None, typer.Option(help="text file, one architecture a line (default: all)")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="only the first so many architectures")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://...")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+) -> None:
+    """Score many architectures; run the same command again to continue a stopped sweep."""
+    from itertools import islice
+
+    from azlib import spaces
+    from azlib.sweep import sweep as run
+
+    chosen = spaces.get(space, batch=batch, resolution=resolution)
+    stream = _lines(archs) if archs is not None else None
+    if limit is not None:
+        stream = list(islice(stream if stream is not None else chosen, limit))
+    path = run(
+        chosen,
+        out,
+        proxies=proxies,
+        seeds=_seeds(seed),
+        archs=stream,
+        unique=unique,
+        init=init,
+        train=train,
+        workers=workers,
+        chunk=chunk,
+        scheduler=scheduler,
+        device=device,
+    )
+    typer.echo(f"wrote {path}")
+
+
+@app.command("check-scores")
+def check_scores(
+    files: Annotated[list[Path], typer.Argument(help="score files")],
+    count: Annotated[int, typer.Option(help="rows to recompute in each file")] = 5,
+    seed: Annotated[int, typer.Option(help="seed of the choice of rows")] = 0,
+    tolerance: Annotated[float, typer.Option(help="largest relative difference")] = 1e-3,
+) -> None:
+    """Recompute a random handful of committed scores and compare."""
+    from azlib.sweep import recompute
+
+    for path in files:
+        worst = recompute(path, count, seed)
+        typer.echo(f"{path}: {count} rows recomputed, largest relative difference {worst:.1e}")
+        if not worst <= tolerance:
+            raise AzlibError(f"{path} differs from this code by more than {tolerance:g}")
+
+
+@app.command()
+def run(
+    notebook: Annotated[Path, typer.Argument(help="notebook to execute")],
+    output: Annotated[Path, typer.Argument(help="executed copy to write")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value, repeatable")
+    ] = None,
+) -> None:
+    """Execute a copy of a notebook with other parameters."""
+    from azlib.notebooks import run as execute
+
+    values = {}
+    for text in parameter or []:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise AzlibError(f"parameter {text!r}: expected name=value")
+        values[name.strip()] = _literal(value)
+    typer.echo(f"wrote {execute(notebook, output, values)}")
+
+
+@benchmark.command("info")
+def benchmark_info(source: Source = "analog-nasbench") -> None:
+    """Say what a ground truth holds."""
+    from azlib import benchmarks
+
+    table = benchmarks.info(source)
+    for key, value in table.attrs.items():
+        typer.echo(f"{key}: {value}")
+    typer.echo(table.to_string())
+
+
+@benchmark.command("export")
+def benchmark_export(
+    source: Source, out: Annotated[Path, typer.Argument(help="CSV file to write")]
+) -> None:
+    """Write a ground truth as a CSV that loads in under a second."""
+    from azlib import benchmarks
+
+    benchmarks.export(source, out)
+    typer.echo(f"wrote {out}")
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise AzlibError(f"no file {path}: expected one architecture a line")
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def _seeds(text: str) -> list[int]:
+    """`1`, `1,2,3` or `1-5`."""
+    try:
+        seeds: list[int] = []
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds += range(int(first), int(last or first) + 1)
+        return seeds
+    except ValueError:
+        raise AzlibError(f"seeds {text!r}: expected 1 or 1,2,3 or 1-5") from None
+
+
+def _literal(text: str):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main() -> None:
+    """Runs the command line; an `AzlibError` becomes one line on stderr and exit status 1."""
+    try:
+        app()
+    except AzlibError as error:
+        print(f"azlib: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

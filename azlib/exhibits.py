@@ -1,0 +1,46 @@
+"""Names and writes the files of an exhibit: the numbers first, then the picture or the table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from azlib.errors import AzlibError
+from azlib.tables import latex, markdown
+
+
+def write(
+    stem: str,
+    folder: str | Path,
+    numbers: pd.DataFrame,
+    figure: Figure | None = None,
+    table: pd.DataFrame | None = None,
+) -> Path:
+    """Writes `<stem>.csv` and then `.png` + `.pdf` (a figure) or `.md` + `.tex` (a table).
+
+    numbers: what the exhibit shows, one tidy row per number. table: as a reader sees it. Each
+    file replaces the previous one whole or not at all. Returns the path of the CSV.
+    """
+    folder = Path(folder)
+    texts = {".csv": numbers.to_csv(index=False, float_format="%.6g")}
+    if table is not None:
+        texts |= {".md": markdown(table), ".tex": latex(table)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, text in texts.items():
+            temporary = folder / f"{stem}{suffix}.tmp"
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, folder / f"{stem}{suffix}")
+        if figure is not None:
+            for suffix in (".png", ".pdf"):
+                temporary = folder / f"{stem}.tmp"
+                # No creation date: an unchanged figure is an unchanged file.
+                metadata = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
+                figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+                os.replace(temporary, folder / f"{stem}{suffix}")
+    except OSError as error:
+        raise AzlibError(f"cannot write exhibit {stem} to {folder}: {error.strerror}") from error
+    return folder / f"{stem}.csv"

@@ -1,0 +1,92 @@
+"""Score files: what a row depends on, how to read them, where the committed ones are.
+
+Scores are computed once, by `azlib.sweep`, and committed in `data/scores`; every notebook reads
+them from there. Reading needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from azlib.errors import AzlibError, unknown
+
+COMMITTED = Path(__file__).resolve().parents[1] / "data" / "scores"
+RESOLUTION = {"cifar10": 32, "cifar100": 32, "imagenet16-120": 16}
+"""Resolution in pixels at which AZ-NAS scores the networks of each data set."""
+METADATA_KEY = b"azlib"  # where the settings stand in the Parquet metadata
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What, besides architecture and seed, a score depends on. Two sweeps with the same settings
+    may continue each other's files."""
+
+    space: str
+    proxies: tuple[str, ...]
+    batch: int
+    resolution: int
+    init: str = "kaiming_norm_fanin"
+    train: bool = True
+    input: str = "gaussian"
+    unique: bool = False
+    device: str = "cpu"
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """A score file as a DataFrame: `arch`, `seed`, one column per proxy, `seconds`."""
+    read_settings(path)
+    return pd.read_parquet(path)
+
+
+def expand(scores: pd.DataFrame, space: Any) -> pd.DataFrame:
+    """Scores of distinct networks (`unique=True`) repeated for every architecture of the space."""
+    archs = list(space)
+    same = [space.canonical(arch) for arch in archs]
+    return pd.concat(
+        [
+            of_seed.set_index("arch").loc[same].set_axis(archs).rename_axis("arch").reset_index()
+            for _, of_seed in scores.groupby("seed")
+        ],
+        ignore_index=True,
+    )
+
+
+def read_settings(path: str | Path) -> Settings:
+    """The settings a score file was made with. Raises `AzlibError` if it is no score file."""
+    path = Path(path)
+    if not path.exists():
+        raise AzlibError(
+            f"no score file {path}: make it with `make scores` or `python -m azlib sweep`"
+        )
+    try:
+        fields = json.loads(pq.read_schema(path).metadata[METADATA_KEY])
+        return Settings(**{**fields, "proxies": tuple(fields["proxies"])})
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise AzlibError(f"{path} is not a score file of this version, or is damaged") from error
+
+
+def load(
+    dataset: str, space: Any, family: str = "az", folder: str | Path = COMMITTED
+) -> pd.DataFrame:
+    """The scores of every architecture of a space for one data set: one row per (arch, seed).
+
+    Reads `<family>_<space>_<resolution>px.parquet` and, where it exists, `..._unique.parquet`,
+    whose rows stand for all architectures that are the same network.
+    Raises `AzlibError` for an unknown data set and a missing or damaged file.
+    """
+    if dataset not in RESOLUTION:
+        raise unknown("data set", dataset, RESOLUTION)
+    stem = f"{family}_{space.name}_{RESOLUTION[dataset]}px"
+    frames = [read(Path(folder) / f"{stem}.parquet")]
+    unique = Path(folder) / f"{stem}_unique.parquet"
+    if unique.exists():
+        more = expand(read(unique), space)
+        frames.append(more[~more["seed"].isin(frames[0]["seed"].unique())])
+    return pd.concat(frames, ignore_index=True)

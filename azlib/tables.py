@@ -1,0 +1,20 @@
+"""A table as Markdown or LaTeX. Frame in, text out."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A Markdown table, index left out; missing values are empty."""
+    return frame.to_markdown(index=False, missingval="", disable_numparse=True) + "\n"
+
+
+def latex(frame: pd.DataFrame) -> str:
+    """A LaTeX tabular with booktabs rules, special characters escaped; missing values are empty."""
+    return frame.to_latex(index=False, escape=True, na_rep="")
+
+
+def interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """`0.741 [0.735, 0.747]`."""
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

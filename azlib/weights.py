@@ -1,0 +1,62 @@
+"""The eight weight initialisations that the paper's code compares.
+
+Applied to every convolution and linear layer; their biases become 0, normalisation layers get
+weight 1 and bias 0. All values are drawn from the generator that is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from azlib.errors import unknown
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+
+
+def _normal(std: Callable[[int, int], float]):
+    return lambda w, fans, g: w.normal_(0.0, std(*fans), generator=g)
+
+
+def _uniform(bound: Callable[[int, int], float]):
+    return lambda w, fans, g: w.uniform_(-bound(*fans), bound(*fans), generator=g)
+
+
+INITIALISATIONS: dict[str, Callable[[Tensor, tuple[int, int], torch.Generator], Tensor]] = {
+    "kaiming_norm_fanin": _normal(lambda fan_in, _: sqrt(2 / fan_in)),
+    "kaiming_norm_fanout": _normal(lambda _, fan_out: sqrt(2 / fan_out)),
+    "kaiming_uni_fanin": _uniform(lambda fan_in, _: sqrt(6 / fan_in)),
+    "kaiming_uni_fanout": _uniform(lambda _, fan_out: sqrt(6 / fan_out)),
+    "xavier_norm": _normal(lambda fan_in, fan_out: sqrt(2 / (fan_in + fan_out))),
+    "xavier_uni": _uniform(lambda fan_in, fan_out: sqrt(6 / (fan_in + fan_out))),
+    "plain_norm": _normal(lambda *_: 0.1),
+    "plain_uni": _uniform(lambda *_: 0.1),
+}
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, method: str, generator: torch.Generator) -> None:
+    """Draws all weights of `model` anew, in place, in the order of `model.modules()`.
+
+    method: one of `INITIALISATIONS`; "kaiming_norm_fanin" is the paper's. Weights are drawn on
+    the CPU, so that a seed means the same weights on every device.
+    Raises `AzlibError` for an unknown method.
+    """
+    if method not in INITIALISATIONS:
+        raise unknown("initialisation", method, INITIALISATIONS)
+    draw = INITIALISATIONS[method]
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            weight = torch.empty(module.weight.shape)
+            receptive = weight[0, 0].numel()
+            fans = (weight.shape[1] * receptive, weight.shape[0] * receptive)
+            module.weight.copy_(draw(weight, fans, generator))
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, _NORMS) and module.weight is not None:
+            module.weight.fill_(1.0)
+            if module.bias is not None:
+                module.bias.zero_()

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import oracle
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import azlib
+from azlib.blocks import signs, trace
+from azlib.errors import AzlibError
+from azlib.inputs import generator
+from azlib.proxies import Probe, names, score_in_place
+from azlib.proxies.az import as_published, deviation, entropy
+from azlib.spaces import nasbench201 as nb
+from azlib.weights import INITIALISATIONS, initialise
+
+SHAPE = (16, 3, 16, 16)
+THREE = ("expressivity", "progressivity", "trainability")
+NONE = nb.form(("none",) * 6)
+IDENTITY = nb.form(("none", "none", "none", "skip_connect", "none", "none"))
+
+
+class Tiny(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        self.b = nn.Sequential(nn.Conv2d(width, width, 3, stride=2, padding=1), nn.ReLU())
+        self.head = nn.Linear(width, 4)
+        self.unused = nn.Linear(2, 2)
+        self.primary_blocks = ["a", "b"]
+
+    def forward(self, x):
+        return self.head(self.b(self.a(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("init", ["kaiming_norm_fanin", "xavier_uni"])
+@pytest.mark.parametrize("arch", nb.enumerate_all()[4::1801])
+def test_shipped_proxies_equal_the_plain_oracle(arch, init):
+    """Fixed weights, input and ±1 vectors: lean network and tapped pass against plain formulas."""
+    full, lean = nb.Network(arch), nb.Network(arch, lean=True)
+    initialise(full, init, generator(3, arch, "weights"))
+    lean.load_state_dict(full.state_dict(), strict=False)
+    images = torch.randn(SHAPE, generator=generator(3, arch, "input"))
+    probe = Probe(lean.train(), images, generator(3, arch, "signs"))
+    ours = {name: azlib.proxies.REGISTRY[name].function(probe) for name in THREE}
+
+    rng = generator(3, arch, "signs")
+    sizes = [(16, 16)] * 5 + [(32, 8)] * 6 + [(64, 4)] * 6
+    vectors = [signs((SHAPE[0], c, size, size), rng) for c, size in sizes]
+    expected = oracle.az_nas(full, images, vectors)
+    for name in THREE:
+        assert ours[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-4, nan_ok=True), name
+
+
+def test_oracle_notices_a_wrong_formula():
+    torch.manual_seed(0)
+    features = torch.randn(4, 8, 5, 5) * torch.arange(1, 9).view(8, 1, 1)
+    uncentred = oracle.entropy(features + 3) - oracle.entropy(features)
+    assert abs(uncentred) < 1e-3  # centred: a constant shift changes nothing
+    assert oracle.entropy(features) < math.log(8) - 0.1  # not whitened: below the maximum
+
+
+def test_entropy_of_known_spectra():
+    assert entropy(torch.full((5,), 0.2)) == pytest.approx(math.log(5), rel=1e-6)
+    assert entropy(torch.tensor([0.0, 0.0, 1.0])) == pytest.approx(0, abs=1e-6)
+    round_off = torch.tensor([-1e-6, 1.0])
+    assert entropy(round_off) == pytest.approx(0, abs=1e-6)
+    assert math.isnan(entropy(round_off, rule="published"))
+
+
+def test_deviation_is_largest_for_an_isometry():
+    assert deviation(1.0) == pytest.approx(0, abs=1e-5)
+    assert deviation(1.0) > deviation(1.1) and deviation(1.0) > deviation(0.9)
+
+
+def test_gain_of_a_linear_block_is_its_spectral_norm():
+    """Trainability's gain tends to the largest singular value of a linear map (many positions)."""
+    rng = torch.Generator().manual_seed(0)
+    weight = torch.randn(6, 6, generator=rng)
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 1, bias=False))
+    model[1].weight.data = weight[:, :, None, None]
+    got = trace(model, torch.randn(64, 3, 32, 32, generator=rng), rng, blocks=["0", "1"])
+    assert got.gains[0] == pytest.approx(float(torch.linalg.matrix_norm(weight, 2)), rel=0.02)
+
+
+def test_signs_are_fair_and_independent():
+    values = signs((64, 16, 32, 32), torch.Generator().manual_seed(0))
+    assert set(values.unique().tolist()) == {-1.0, 1.0}
+    assert abs(values.mean()) < 5 / 1024
+    rows = values.permute(0, 2, 3, 1).reshape(-1, 16)
+    correlation = rows.T @ rows / len(rows) - torch.eye(16)
+    assert correlation.abs().max() < 5 / 256
+
+
+@pytest.mark.parametrize("arch", [NONE, IDENTITY])
+def test_degenerate_cells_under_both_rules(arch):
+    diagnostics = [*THREE, "smallest_share", "identity_blocks"]
+    scores = score_in_place(nb.Network(arch, lean=True), SHAPE, arch, seed=1, proxies=diagnostics)
+    published = as_published(pd.DataFrame([scores])).iloc[0]
+    if arch == NONE:  # no path: constant features have no spectrum, no gradient passes
+        assert math.isnan(scores["expressivity"]) and math.isnan(scores["progressivity"])
+        assert scores["trainability"] < -8e5
+        assert published["expressivity"] == published["progressivity"] == -math.inf
+    else:  # exact identities: 15 of 17 blocks; published code refuses them, the formula does not
+        assert scores["identity_blocks"] == 15
+        assert scores["trainability"] > -1
+        assert published["trainability"] == -math.inf
+
+
+def test_dead_convolutions_change_complexity_alone():
+    dead = nb.form(("nor_conv_3x3", "none", "none", "skip_connect", "none", "none"))
+    both = [
+        score_in_place(
+            nb.Network(arch, lean=True), SHAPE, "same", seed=1, macs=nb.count(arch)["macs"]
+        )
+        for arch in (dead, IDENTITY)
+    ]
+    assert {name: both[0][name] for name in THREE} == {name: both[1][name] for name in THREE}
+    assert both[0]["complexity"] > both[1]["complexity"]
+
+
+def test_score_leaves_the_model_alone_and_depends_on_its_arguments_only():
+    model = Tiny()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    first = azlib.score(model, SHAPE)
+    torch.manual_seed(123)
+    assert azlib.score(model, SHAPE) == first
+    assert azlib.score(model, SHAPE, seed=2) != first
+    assert list(first) == ["expressivity", "progressivity", "trainability", "complexity"]
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags
+    assert model.training and not any(m._forward_hooks for m in model.modules())
+
+
+def test_complexity_of_any_model_is_its_macs():
+    macs = 3 * 8 * 9 * 16 * 16 + 8 * 8 * 9 * 8 * 8 + 8 * 4
+    assert azlib.score(Tiny(), SHAPE, proxies="complexity") == {"complexity": macs}
+
+
+def test_rank_prefers_the_network_that_dominates():
+    frame = azlib.rank([Tiny(4), Tiny(8), Tiny(32)], SHAPE)
+    assert list(frame.filter(like="rank_")) == [f"rank_{name}" for name in names("az")]
+    assert frame["rank_complexity"].tolist() == [1, 2, 3]
+    assert frame["place"].tolist()[2] == 1
+    assert frame["az_nas"].idxmax() == 2
+
+
+def test_blocks_may_be_tokens_or_vectors():
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    model = nn.Sequential(nn.Linear(8, 16), layer)
+    scores = azlib.score(model, (8, 10, 8), blocks=["0", "1"], train=False)
+    assert all(map(math.isfinite, scores.values()))
+
+
+def test_odd_sizes_are_padded_not_refused():
+    assert all(map(math.isfinite, azlib.score(Tiny(), (8, 3, 7, 7)).values()))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: azlib.score(nn.Linear(2, 2), (4, 2)), "names no primary blocks"),
+        (lambda: azlib.score(Tiny(), SHAPE, blocks=["a", "bb"]), "unknown block 'bb'"),
+        (lambda: azlib.score(Tiny(), SHAPE, blocks=["a"]), "at least 2 are needed"),
+        (lambda: azlib.score(Tiny(), SHAPE, blocks=["a", "unused"]), "never reached.*unused"),
+        (lambda: azlib.score(Tiny(), (16, 5, 16, 16)), "does not run on an input of shape"),
+        (lambda: azlib.score(Tiny(), (1, 3, 16, 16)), "at least 2"),
+        (lambda: azlib.score(Tiny(), (16, 3, 16.5, 16)), "expected positive integers"),
+        (lambda: azlib.score(Tiny(), SHAPE, proxies="expresivity"), "mean 'expressivity'"),
+        (lambda: azlib.score(Tiny(), SHAPE, init="kaiming"), "unknown initialisation"),
+        (lambda: azlib.rank([Tiny()], SHAPE), "at least 2"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(call, message):
+    with pytest.raises(AzlibError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_absent_gpu_is_said():
+    with pytest.raises(AzlibError, match="sees no GPU"):
+        azlib.score(Tiny(), SHAPE, device="cuda")
+
+
+@pytest.mark.parametrize("name", INITIALISATIONS)
+def test_initialisations_have_the_stated_spread(name):
+    conv, linear = nn.Conv2d(64, 32, 3, groups=2), nn.Linear(300, 200)
+    model = nn.Sequential(conv, nn.BatchNorm2d(32), linear)
+    initialise(model, name, torch.Generator().manual_seed(0))
+    for layer, fan_in, fan_out in ((conv, 32 * 9, 32 * 9), (linear, 300, 200)):
+        variance = {
+            "kaiming_norm_fanin": 2 / fan_in,
+            "kaiming_uni_fanin": 2 / fan_in,
+            "kaiming_norm_fanout": 2 / fan_out,
+            "kaiming_uni_fanout": 2 / fan_out,
+            "xavier_norm": 2 / (fan_in + fan_out),
+            "xavier_uni": 2 / (fan_in + fan_out),
+            "plain_norm": 0.01,
+            "plain_uni": 0.01 / 3,
+        }[name]
+        assert layer.weight.var().item() == pytest.approx(variance, rel=0.08)
+        assert not layer.bias.any()
+        if "uni" in name:  # a uniform law ends at √3 standard deviations
+            assert layer.weight.abs().max().item() == pytest.approx((3 * variance) ** 0.5, rel=0.05)
+        else:
+            assert layer.weight.abs().max().item() > (5 * variance) ** 0.5
+    assert model[1].weight.eq(1).all() and model[1].bias.eq(0).all()
+
+
+def test_import_loads_no_torch():
+    code = "import azlib, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
