@@ -58,7 +58,7 @@ def sweep(
     from azlib import spaces
     from azlib.sweep import sweep as run
 
-    chosen = spaces.get(space, batch=batch, resolution=resolution)
+    chosen = spaces.get(space, resolution)
     stream = _lines(archs) if archs is not None else None
     if limit is not None:
         stream = list(islice(stream if stream is not None else chosen, limit))
@@ -69,6 +69,8 @@ def sweep(
         seeds=_seeds(seed),
         archs=stream,
         unique=unique,
+        batch=batch,
+        resolution=resolution,
         init=init,
         train=train,
         workers=workers,

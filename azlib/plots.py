@@ -84,3 +84,81 @@ def clouds(points: Mapping[str, np.ndarray], shares: Mapping[str, np.ndarray]) -
             bottom.bar(["1st", "2nd"], shares[title], color="#7fcdbb")
             bottom.set(ylim=(0, 1), xlabel="principal component", ylabel="share of variance")
     return figure
+
+
+def histograms(bins: pd.DataFrame, columns: int = 3) -> Figure:
+    """One histogram per `panel`, from its bins `low`..`high` and `count`.
+
+    A vertical line stands at `marked`, which is constant within a panel; NaN draws none.
+    """
+    with plt.rc_context(STYLE):
+        panels = bins.groupby("panel", sort=False)
+        rows = -(-len(panels) // columns)
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(2.7 * columns, 2.1 * rows), squeeze=False, layout="constrained"
+        )
+        for axis, (title, frame) in zip(axes.flat, panels, strict=False):
+            edges = [*frame["low"], frame["high"].iloc[-1]]
+            axis.stairs(frame["count"], edges, fill=True, color="#7fcdbb")
+            axis.axvline(frame["marked"].iloc[0], color="#c51b7d", linewidth=1.5)
+            axis.set(title=title, ylabel="architectures")
+        for axis in axes.flat[len(panels) :]:
+            axis.set_visible(False)
+    return figure
+
+
+def curves(panels: Mapping[str, pd.DataFrame], log: tuple[str, ...] = ()) -> Figure:
+    """Lines, one panel per title. The columns of a frame are, in this order: x, y, the name of
+    the line, and optionally a flag that puts a ring round a point.
+
+    The names of the first two columns label the axes; panels in `log` have a logarithmic x axis.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(4.4 * len(panels), 3.2), squeeze=False, layout="constrained"
+        )
+        for axis, (title, frame) in zip(axes.flat, panels.items(), strict=True):
+            x, y, name, *flag = frame.columns
+            for label, line in frame.groupby(name, sort=False):
+                (drawn,) = axis.plot(line[x], line[y], ".-", markersize=4, lw=1.2, label=label)
+                if flag:
+                    ringed = line[line[flag[0]]]
+                    axis.plot(ringed[x], ringed[y], "o", mfc="none", ms=9, color=drawn.get_color())
+            axis.set(title=title, xlabel=x, ylabel=y, xscale="log" if title in log else "linear")
+            axis.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def dots(
+    values: pd.DataFrame, groups: pd.Series, references: pd.DataFrame, label: str = ""
+) -> Figure:
+    """A row of dots per row of `values`, top to bottom, and a panel per column; NaN has no dot.
+
+    groups: name of the colour of each row. references: one row per dashed vertical line (its
+    index is the legend), the same columns as `values`. label: what the horizontal axis shows.
+    """
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(
+            1,
+            values.shape[1],
+            figsize=(2.6 + 3.4 * values.shape[1], 1.6 + 0.2 * len(values)),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        colours = dict(zip(groups.unique(), sns.color_palette("colorblind"), strict=False))
+        places = np.arange(len(values))[::-1]
+        for axis, name in zip(panels.flat, values, strict=True):
+            for group, colour in colours.items():
+                rows = (groups == group).to_numpy()
+                axis.plot(values[name][rows], places[rows], "o", color=colour, label=group, ms=5)
+            for line, at in references[name].items():
+                style = ("--", ":", "-.")[references.index.get_loc(line) % 3]
+                axis.axvline(at, color="0.25", linestyle=style, linewidth=1.2, label=line)
+            axis.set(title=name, xlabel=label, ylim=(-0.8, len(values) - 0.2))
+            axis.set_yticks(places, values.index)
+            axis.grid(axis="y", color="0.9")
+            axis.set_axisbelow(True)
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    return figure

@@ -45,6 +45,8 @@ def sweep(
     seeds: Iterable[int] = (1,),
     archs: Iterable[str] | None = None,
     unique: bool = False,
+    batch: int = 64,
+    resolution: int | None = None,
     init: str = "kaiming_norm_fanin",
     train: bool = True,
     workers: int | None = None,
@@ -56,12 +58,13 @@ def sweep(
     """Scores every architecture with every seed and writes one Parquet file.
 
     space: a search space object (see `azlib.spaces`). out: the file to write; columns `arch`,
-    `seed`, one per proxy, `seconds`. archs: an iterable of architectures, read as a stream
-    (default: the whole space). unique: score `space.canonical(arch)` once for all architectures
-    that are the same network, and write only those rows (`scores.expand` gives all).
-    workers: processes of one thread each (default: one per core). chunk: architectures per file
-    and task. init, train: see `proxies.score`.
-    scheduler: address of a Dask scheduler (`tcp://...`) to run the chunks there instead.
+    `seed`, one per proxy, `seconds` (of processor time). archs: an iterable of architectures,
+    read as a stream (default: the whole space). unique: score `space.canonical(arch)` once for
+    all architectures that are the same network, and write only those rows (`scores.expand` gives
+    all). batch: images. resolution: pixels (default: the space's). init, train, device: see
+    `proxies.score`. workers: processes of one thread each (default: one per core). chunk:
+    architectures per part file and task. scheduler: address of a Dask scheduler (`tcp://...`)
+    to run the chunks there instead.
 
     A failing architecture gets NaN scores and is listed at the end. Returns `out`.
     Raises `AzlibError` when `out` or its parts hold scores of other settings or architectures.
@@ -72,8 +75,8 @@ def sweep(
     settings = Settings(
         space.name,
         tuple(names(proxies)),
-        space.input_shape[0],
-        space.input_shape[-1],
+        batch,
+        resolution or space.input_shape[-1],
         init=init,
         train=train,
         unique=unique,
@@ -81,6 +84,8 @@ def sweep(
     )
     if chunk < 1 or (workers is not None and workers < 1):
         raise AzlibError(f"chunk={chunk}, workers={workers}: both must be at least 1")
+    if archs is None and not isinstance(space, Iterable):
+        raise AzlibError(f"{space.name} is too large to enumerate: give the architectures to score")
     if out.exists():
         _check_settings(out, settings)
     parts = out.with_name(out.name + ".parts")
@@ -135,7 +140,7 @@ def score_chunk(
         try:
             scores = score_in_place(
                 space.build(arch),
-                space.input_shape,
+                (settings.batch, 3, settings.resolution, settings.resolution),
                 arch,
                 seed=seed,
                 proxies=settings.proxies,
@@ -246,7 +251,8 @@ def _missing(
                 )
             position += len(held)
             bar.update(len(held))
-            bar.initial += len(held)  # what was there before does not count in the rate
+            if not bar.disable:
+                bar.initial += len(held)  # what was there before is not part of the rate
             continue
         item = next(items, None)
         if item is not None:
@@ -360,7 +366,7 @@ def recompute(path: str | Path, count: int, seed: int) -> float:
     from azlib import spaces
 
     settings, rows = read_settings(path), read(path)
-    space = spaces.get(settings.space, batch=settings.batch, resolution=settings.resolution)
+    space = spaces.get(settings.space, settings.resolution)
     rows = rows.sample(min(count, len(rows)), random_state=seed)
     items = [(row.arch, int(row.seed)) for row in rows.itertuples()]
     fresh, _ = score_chunk(space, items, settings)

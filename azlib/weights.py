@@ -41,10 +41,14 @@ INITIALISATIONS: dict[str, Callable[[Tensor, tuple[int, int], torch.Generator], 
 def initialise(model: nn.Module, method: str, generator: torch.Generator) -> None:
     """Draws all weights of `model` anew, in place, in the order of `model.modules()`.
 
-    method: one of `INITIALISATIONS`; "kaiming_norm_fanin" is the paper's. Weights are drawn on
-    the CPU, so that a seed means the same weights on every device.
+    method: one of `INITIALISATIONS`; "kaiming_norm_fanin" is the paper's for CNNs. "own" calls
+    `model.initialise(generator)` (vision transformers bring their own). Weights are drawn on the
+    CPU, so that a seed means the same weights on every device.
     Raises `AzlibError` for an unknown method.
     """
+    if method == "own" and hasattr(model, "initialise"):
+        model.initialise(generator)
+        return
     if method not in INITIALISATIONS:
         raise unknown("initialisation", method, INITIALISATIONS)
     draw = INITIALISATIONS[method]

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from azlib.errors import unknown
 
-NAMES = ("nasbench201", "mobilenetv2", "autoformer")
+NAMES = ("nasbench201", "mobilenetv2", "autoformer-tiny", "autoformer-small", "autoformer-base")
 
 
-def get(name: str, **options):
-    """The search space of that name; options are the fields of its class."""
+def get(name: str, resolution: int | None = None, **options):
+    """The search space of that name; options are the fields of its class.
+
+    resolution: pixels at which NAS-Bench-201 networks are scored and their MACs counted. The
+    ImageNet spaces count costs at 224 pixels, whatever resolution they are scored at.
+    """
     if name not in NAMES:
         raise unknown("search space", name, NAMES)
     if name == "nasbench201":
-        from azlib.spaces.nasbench201 import NASBench201 as Space
-    elif name == "mobilenetv2":
-        from azlib.spaces.mobilenetv2 import MobileNetV2 as Space
-    else:
-        from azlib.spaces.autoformer import AutoFormer as Space
-    return Space(**options)
+        from azlib.spaces.nasbench201 import NASBench201
+
+        return NASBench201(resolution=resolution, **options)
+    if name == "mobilenetv2":
+        from azlib.spaces.mobilenetv2 import MobileNetV2
+
+        return MobileNetV2(**options)
+    from azlib.spaces.autoformer import AutoFormer
+
+    return AutoFormer(size=name.removeprefix("autoformer-"), **options)

@@ -351,13 +351,12 @@ class Network(nn.Module):
 class NASBench201:
     """NAS-Bench-201 as a search space for sweeps and searches.
 
-    `dataset` sets the number of classes and the resolution (one of `DATASETS`); `lean=False`
-    builds the benchmark's own network, dead edges included.
+    `dataset` sets the number of classes and, unless `resolution` is given, the resolution in
+    pixels (see `DATASETS`); `lean=False` builds the benchmark's own network, dead edges included.
     """
 
     dataset: str = "cifar10"
     resolution: int | None = None
-    batch: int = 64
     lean: bool = True
     name: str = "nasbench201"
 
@@ -368,7 +367,7 @@ class NASBench201:
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
         size = self.resolution or DATASETS[self.dataset][1]
-        return (self.batch, 3, size, size)
+        return (64, 3, size, size)
 
     def __iter__(self) -> Iterator[str]:
         return iter(enumerate_all())

@@ -1,0 +1,104 @@
+"""The tables behind the exhibits: how well scores of several seeds agree with accuracies.
+
+Every statistic is taken per seed, over the architectures that have a score and an accuracy, and
+then averaged over the seeds; intervals are over architectures (`metrics.kendall_interval`), their
+bounds averaged over the seeds likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations, product
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from azlib.aggregate import AZ_NAS, aggregate
+from azlib.errors import AzlibError, unknown
+from azlib.metrics import kendall, kendall_interval, seed_spread, spearman
+
+
+def subsets(proxies: Sequence[str] = AZ_NAS) -> list[tuple[str, ...]]:
+    """All non-empty subsets, small ones first, each in the order given: 15 of the four."""
+    return [s for size in range(1, len(proxies) + 1) for s in combinations(proxies, size)]
+
+
+def by_seed(scores: pd.DataFrame, truth: pd.Series) -> list[tuple[pd.DataFrame, pd.Series]]:
+    """(scores, accuracies) of each seed, lowest first, row by row the same architectures.
+
+    scores: one row per (arch, seed). truth: accuracies indexed by architecture; those it lacks
+    are left out. Both come back indexed by architecture, in the order of `scores`.
+    Raises AzlibError if the two have no architecture in common.
+    """
+    pairs = []
+    for seed, of_seed in scores.groupby("seed"):
+        frame = of_seed.set_index("arch")
+        frame = frame[frame.index.isin(truth.index)]
+        if frame.empty:
+            raise AzlibError(
+                f"scores of seed {seed} and ground truth share no architecture; "
+                "both must name them as NAS-Bench-201 does"
+            )
+        pairs.append((frame, truth.loc[frame.index]))
+    return pairs
+
+
+def summary(
+    pairs: Iterable[tuple[ArrayLike, ArrayLike]], interval: bool = True
+) -> dict[str, float]:
+    """Agreement of two columns, one pair of columns per seed, averaged over the seeds.
+
+    Returns kendall_tau, spearman_rho, tau_low and tau_high (95 %; unless `interval` is False),
+    seeds, n (architectures per seed), tau_seed_std and rho_seed_std (NaN for a single seed).
+    """
+    pairs = list(pairs)
+    tau, tau_std = seed_spread([kendall(*pair) for pair in pairs])
+    rho, rho_std = seed_spread([spearman(*pair) for pair in pairs])
+    row = {"kendall_tau": tau, "spearman_rho": rho}
+    if interval:
+        bounds = np.mean([kendall_interval(*pair) for pair in pairs], axis=0)
+        row |= {"tau_low": float(bounds[0]), "tau_high": float(bounds[1])}
+    n = len(pairs[0][0])
+    return row | {"seeds": len(pairs), "n": n, "tau_seed_std": tau_std, "rho_seed_std": rho_std}
+
+
+def agreement(
+    scores: pd.DataFrame,
+    truth: pd.DataFrame,
+    proxies: Sequence[str] = AZ_NAS,
+    method: str = "log",
+    dataset: str = "cifar10",
+) -> dict[str, str | float]:
+    """One row of Table 4: how a set of proxies, aggregated, ranks the architectures of a data set.
+
+    scores: one row per (arch, seed), as `scores.load` gives them. truth: as `benchmarks.load`
+    gives it. Returns proxies (joined with "+"), aggregation, dataset and the fields of `summary`.
+    Raises AzlibError for an unknown proxy or method, and a data set that the truth lacks.
+    """
+    if dataset not in truth:
+        raise unknown("data set of this ground truth", dataset, map(str, truth.columns))
+    pairs = [
+        (aggregate(frame, method, proxies), accuracies)
+        for frame, accuracies in by_seed(scores, truth[dataset])
+    ]
+    row = {"proxies": "+".join(proxies), "aggregation": method, "dataset": dataset}
+    return row | summary(pairs)
+
+
+def correlations(scores: pd.DataFrame, proxies: Sequence[str] = AZ_NAS) -> pd.DataFrame:
+    """Agreement between every two proxies over all scored architectures: one row per ordered pair.
+
+    Columns proxy_a, proxy_b and those of `summary`.
+    """
+    frames = [frame for _, frame in scores.groupby("seed")]
+    found = {
+        frozenset(pair): summary([(frame[pair[0]], frame[pair[1]]) for frame in frames])
+        for pair in [*combinations(proxies, 2), *zip(proxies, proxies, strict=True)]
+    }
+    return pd.DataFrame(
+        [
+            {"proxy_a": a, "proxy_b": b} | found[frozenset((a, b))]
+            for a, b in product(proxies, repeat=2)
+        ]
+    )

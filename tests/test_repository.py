@@ -1,0 +1,108 @@
+"""What the repository promises about itself."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LAYERS = [
+    ("errors",),
+    ("paper", "aggregate", "tables", "plots"),
+    ("metrics",),
+    ("benchmarks", "exhibits", "notebooks"),
+    ("spaces",),
+    ("weights", "inputs", "scores", "study"),
+    ("blocks",),
+    ("proxies",),
+    ("sweep",),
+    ("search",),
+    ("__main__", "__init__"),
+]
+
+
+def test_environment_yml_and_pyproject_agree():
+    text = (ROOT / "environment.yml").read_text()
+    listed = re.findall(r"^ {6}- (.+)$", text, flags=re.MULTILINE)
+    assert sorted(listed) == sorted([*PROJECT["dependencies"], "-e ."])
+    assert f"python{PROJECT['requires-python']}" in text
+
+
+def test_every_dependency_has_a_tested_range():
+    for requirement in PROJECT["dependencies"]:
+        assert re.search(r"==|<", requirement), f"{requirement} has no upper bound"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_clean(path):
+    notebook = json.loads(path.read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    assert "papermill" not in notebook["metadata"]
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1 and code[0] is tagged[0], "one `parameters` cell, first of the code"
+    for line in "".join(tagged[0]["source"]).splitlines():
+        if line.strip() and not line.startswith("#"):
+            assert "#" in line, f"{path.name}: no comment with the unit of {line!r}"
+    assert all(len("".join(cell["source"]).splitlines()) <= 25 for cell in code)
+
+
+def test_imports_point_one_way():
+    level = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+    for path in (ROOT / "azlib").rglob("*.py"):
+        own = path.relative_to(ROOT / "azlib").parts[0].removesuffix(".py")
+        assert own in level, f"{own} has no place in the order of modules"
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("azlib"):
+                parts = node.module.split(".")[1:] or [alias.name for alias in node.names]
+                used = parts[0] if parts[0] in level else "__init__"
+                assert level[used] <= level[own] or own == "__init__", f"{own} imports {used}"
+
+
+def test_make_help_lists_every_target():
+    shown = subprocess.run(
+        ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for target in "figures test lab scores check-scores bench lint clean".split():
+        assert re.search(rf"^{target} ", shown, flags=re.MULTILINE), target
+
+
+def test_make_says_when_the_ground_truth_is_not_there():
+    result = subprocess.run(
+        ["make", "figures", "NB201=/no/such/file.pth"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode != 0 and "points nowhere" in result.stderr
+
+
+def test_code_is_formatted_and_linted():
+    for command in (["format", "--check", "."], ["check", "."]):
+        result = subprocess.run(
+            [sys.executable, "-m", "ruff", *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout
+
+
+def test_readme_names_only_files_that_exist():
+    text = (ROOT / "README.md").read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from azlib import scores
+from azlib.errors import AzlibError
+from azlib.spaces import nasbench201 as nb
+from azlib.sweep import recompute, score_chunk, sweep
+
+SPACE = nb.NASBench201(resolution=8)
+ARCHS = list(nb.enumerate_all()[50::1600])  # ten cells
+COLUMNS = ["arch", "seed", "expressivity", "progressivity", "trainability", "complexity", "seconds"]
+
+
+def small(out, **options):
+    options = {"archs": ARCHS, "batch": 4, "workers": 1, "progress": False, **options}
+    return scores.read(sweep(SPACE, out, **options))
+
+
+def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Equal but for the time they took, row order aside."""
+
+    def key(frame):
+        return frame.drop(columns="seconds").sort_values(["seed", "arch"]).reset_index(drop=True)
+
+    return key(a).equals(key(b))
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    return small(tmp_path_factory.mktemp("reference") / "scores.parquet")
+
+
+def test_columns_and_order(reference):
+    assert list(reference) == COLUMNS
+    assert reference["arch"].tolist() == ARCHS
+    assert reference["complexity"].tolist() == [nb.count(a, 10, 8)["macs"] for a in ARCHS]
+    assert (reference["seconds"] > 0).all()
+
+
+def test_order_chunks_and_processes_change_nothing(reference, tmp_path):
+    shuffled = small(tmp_path / "s.parquet", archs=ARCHS[::-1], chunk=3, workers=2)
+    assert shuffled["arch"].tolist() == ARCHS[::-1]
+    assert same(shuffled, reference)
+
+
+def test_a_second_seed_is_added_to_the_file(reference, tmp_path):
+    out = tmp_path / "s.parquet"
+    small(out)
+    both = small(out, seeds=(1, 2))
+    assert both.groupby("seed").size().to_dict() == {1: len(ARCHS), 2: len(ARCHS)}
+    assert same(both[both["seed"] == 1], reference)
+    assert not both[both["seed"] == 2]["expressivity"].equals(reference["expressivity"])
+
+
+def test_killed_sweep_continues_without_loss_or_repetition(tmp_path):
+    out = tmp_path / "s.parquet"
+    listed = tmp_path / "archs.txt"
+    archs = nb.enumerate_all()[40::400]
+    listed.write_text("\n".join(archs))
+    command = [sys.executable, "-m", "azlib", "sweep", "--archs", listed, "--out", out, "--batch",
+               "4", "--resolution", "8", "--workers", "2", "--chunk", "2"]  # fmt: skip
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    parts = tmp_path / "s.parquet.parts"
+    deadline = time.time() + 120
+    while len(list(parts.glob("*.parquet"))) < 3:
+        assert process.poll() is None and time.time() < deadline, "the sweep ended too early"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    kept = pd.concat([pd.read_parquet(part) for part in parts.glob("*.parquet")])
+    assert 6 <= len(kept) < len(archs)
+
+    result = small(out, archs=archs)
+    assert result["arch"].tolist() == list(archs)  # nothing lost, nothing twice, in order
+    merged = result.merge(kept, on="arch", suffixes=("", "_kept"))
+    assert (merged["seconds"] == merged["seconds_kept"]).all()  # finished chunks not scored again
+    assert same(result, small(tmp_path / "whole.parquet", archs=archs))
+    assert not parts.exists()
+
+
+def test_resuming_with_another_list_or_settings_is_refused(tmp_path):
+    out = tmp_path / "s.parquet"
+    small(out, archs=ARCHS[:2])
+    with pytest.raises(AzlibError, match=r"other settings: batch=4 \(now 8\)"):
+        small(out, archs=ARCHS[:2], batch=8)
+    with pytest.raises(AzlibError, match="other settings: init='kaiming_norm_fanin'"):
+        small(out, init="plain_norm")
+    parts = tmp_path / "t.parquet.parts"
+    parts.mkdir()
+    done = tmp_path / "done.parquet"
+    small(done, archs=ARCHS[:2])
+    done.rename(parts / "000000000000-000000000002.parquet")
+    with pytest.raises(AzlibError, match="holds other architectures"):
+        small(tmp_path / "t.parquet", archs=ARCHS[5:])
+
+
+def test_a_failing_architecture_is_listed_and_the_sweep_goes_on(tmp_path, capfd):
+    result = small(tmp_path / "s.parquet", archs=[ARCHS[1], "|broken|", ARCHS[3]])
+    assert result["expressivity"].isna().tolist() == [False, True, False]
+    assert "1 architectures failed" in capfd.readouterr().out
+    sheet = json.loads((tmp_path / "s.json").read_text())
+    assert sheet["failed"] == 1 and sheet["rows"] == 3
+
+
+def test_unique_scores_each_network_once(tmp_path):
+    archs = [nb.enumerate_all()[k] for k in (1, 5, 26, 130)]
+    distinct = {SPACE.canonical(arch) for arch in archs}
+    result = small(tmp_path / "s.parquet", archs=archs, unique=True)
+    assert set(result["arch"]) == distinct and len(result) == len(distinct) < len(archs)
+    assert scores.read_settings(tmp_path / "s.parquet").unique
+
+
+def test_expand_repeats_distinct_networks_for_the_whole_space():
+    archs = nb.enumerate_all()
+    distinct = sorted({nb.canonical(arch) for arch in archs})
+    rows = pd.DataFrame({"arch": distinct, "seed": 7, "expressivity": range(len(distinct))})
+    whole = scores.expand(rows, SPACE)
+    assert whole["arch"].tolist() == list(archs)
+    value = dict(zip(rows["arch"], rows["expressivity"], strict=True))
+    assert all(value[nb.canonical(r.arch)] == r.expressivity for r in whole.itertuples())
+
+
+def test_recompute_finds_an_altered_score(tmp_path):
+    out = tmp_path / "s.parquet"
+    small(out, archs=ARCHS[3:6])
+    assert recompute(out, 3, seed=0) < 1e-3
+    frame = scores.read(out)
+    frame.loc[0, "trainability"] *= 1.01
+    settings = scores.read_settings(out)
+    rows = frame.to_dict("records")
+    from azlib.sweep import _write
+
+    _write(out, rows, settings)
+    assert recompute(out, 3, seed=0) > 5e-3
+
+
+def test_full_disk_keeps_the_previous_file(tmp_path, monkeypatch):
+    out = tmp_path / "s.parquet"
+    before = small(out, archs=ARCHS[:2])
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(AzlibError, match=r"cannot write .*No space left on device"):
+        small(out, archs=ARCHS[:3])
+    assert scores.read(out).equals(before)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing", b"arch,seed\n"])
+def test_a_file_that_is_no_score_file_is_refused(tmp_path, content):
+    path = tmp_path / "s.parquet"
+    path.write_bytes(content)
+    with pytest.raises(AzlibError, match="not a score file"):
+        scores.read(path)
+
+
+def test_missing_score_file_says_how_to_make_it(tmp_path):
+    with pytest.raises(AzlibError, match="make scores"):
+        scores.read(tmp_path / "none.parquet")
+    with pytest.raises(AzlibError, match="unknown data set"):
+        scores.load("cifar", SPACE)
+
+
+def test_a_space_too_large_to_enumerate_needs_a_list(tmp_path):
+    from azlib.spaces import get
+
+    with pytest.raises(AzlibError, match="too large to enumerate"):
+        sweep(get("mobilenetv2"), tmp_path / "s.parquet", progress=False)
+
+
+def test_absent_scheduler_is_said(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+
+    def refuse(*_, **__):
+        raise OSError("timed out")
+
+    monkeypatch.setattr(distributed, "Client", refuse)
+    with pytest.raises(AzlibError, match="no Dask scheduler answers at 'tcp://127"):
+        small(tmp_path / "s.parquet", scheduler="tcp://127.0.0.1:1")
+
+
+def test_a_score_does_not_depend_on_what_came_before():
+    settings = scores.Settings("nasbench201", ("expressivity", "trainability"), 4, 8)
+    alone, _ = score_chunk(SPACE, [(ARCHS[3], 1)], settings)
+    after, _ = score_chunk(SPACE, [(ARCHS[7], 2), (ARCHS[2], 1), (ARCHS[3], 1)], settings)
+    assert all(alone[0][k] == after[2][k] for k in ("expressivity", "trainability"))
+    assert math.isfinite(alone[0]["expressivity"])
