@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from azlib.aggregate import AZ_NAS
 from azlib.errors import AzlibError
 
 app = typer.Typer(
@@ -79,6 +80,52 @@ def sweep(
         device=device,
     )
     typer.echo(f"wrote {path}")
+
+
+@app.command()
+def search(
+    out: Annotated[Path, typer.Option(help="Parquet file of the log; a .json lies beside it")],
+    space: Annotated[str, typer.Option(help="search space")] = "mobilenetv2",
+    budget: Annotated[
+        float | None, typer.Option(help="mobilenetv2: FLOPs, e.g. 450e6 (default: none)")
+    ] = None,
+    iterations: Annotated[int, typer.Option(help="accepted candidates")] = 2000,
+    population: Annotated[int, typer.Option(help="candidates that may be parents")] = 1024,
+    seed: Annotated[int, typer.Option(help="seed of the search and its scores")] = 123,
+    batch: Annotated[int, typer.Option(help="images")] = 64,
+    resolution: Annotated[int | None, typer.Option(help="pixels (default: the space's)")] = None,
+    generation: Annotated[int, typer.Option(help="candidates proposed at once")] = 1,
+    workers: Annotated[int, typer.Option(help="processes; useful up to --generation")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://...")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+) -> None:
+    """Search a space: Algorithm 1, or random search in the AutoFormer spaces."""
+    from azlib import spaces
+    from azlib.search import Algorithm1, Live, RandomSearch
+    from azlib.search import search as run
+
+    chosen = spaces.get(space, **({} if budget is None else {"budget": budget}))
+    transformer = space.startswith("autoformer")
+    result = run(
+        chosen,
+        RandomSearch() if transformer else Algorithm1(population),
+        Live(
+            chosen,
+            getattr(chosen, "proxies", AZ_NAS),
+            seed,
+            batch,
+            resolution,
+            train=not transformer,
+            device=device,
+        ),
+        iterations=iterations,
+        seed=seed,
+        generation=generation,
+        workers=workers,
+        scheduler=scheduler,
+        out=out,
+    )
+    typer.echo(f"{result.structure}\nwrote {out}")
 
 
 @app.command("check-scores")

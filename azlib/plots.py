@@ -111,7 +111,8 @@ def curves(panels: Mapping[str, pd.DataFrame], log: tuple[str, ...] = ()) -> Fig
     """Lines, one panel per title. The columns of a frame are, in this order: x, y, the name of
     the line, and optionally a flag that puts a ring round a point.
 
-    The names of the first two columns label the axes; panels in `log` have a logarithmic x axis.
+    The names of the first two columns label the axes. Panels in `log` have a logarithmic x axis
+    with a tick at every x.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
@@ -124,7 +125,13 @@ def curves(panels: Mapping[str, pd.DataFrame], log: tuple[str, ...] = ()) -> Fig
                 if flag:
                     ringed = line[line[flag[0]]]
                     axis.plot(ringed[x], ringed[y], "o", mfc="none", ms=9, color=drawn.get_color())
-            axis.set(title=title, xlabel=x, ylabel=y, xscale="log" if title in log else "linear")
+            axis.set(title=title, xlabel=x, ylabel=y)
+            if title in log:
+                axis.set_xscale("log")
+                axis.set_xticks(values := sorted(set(frame[x])), [f"{v:g}" for v in values])
+                axis.minorticks_off()
+            elif pd.api.types.is_integer_dtype(frame[x]):
+                axis.xaxis.get_major_locator().set_params(integer=True)
             axis.legend(fontsize=7, frameon=False)
     return figure
 
@@ -161,4 +168,20 @@ def dots(
             axis.set_axisbelow(True)
         handles, labels = panels.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def growth(costs: pd.DataFrame) -> Figure:
+    """How the cost grows: columns `varied` (one panel each), `setting`, `seconds`; log-log."""
+    with plt.rc_context(STYLE):
+        varied = list(dict.fromkeys(costs["varied"]))
+        figure, axes = plt.subplots(
+            1, len(varied), figsize=(2.7 * len(varied), 2.6), squeeze=False, layout="constrained"
+        )
+        for axis, name in zip(axes.flat, varied, strict=True):
+            rows = costs[costs["varied"] == name]
+            axis.loglog(rows["setting"], rows["seconds"], "o-", color="#2c7fb8")
+            axis.set_xticks(rows["setting"], [f"{value:,}" for value in rows["setting"]])
+            axis.minorticks_off()
+            axis.set(xlabel=name, ylabel="seconds", title=f"cost against {name}")
     return figure

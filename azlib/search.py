@@ -16,13 +16,14 @@ import math
 import os
 import pickle
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
 from importlib import metadata
-from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -34,8 +35,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from azlib.aggregate import AZ_NAS, IncrementalRanking, aggregate
-from azlib.errors import AzlibError
-from azlib.sweep import _cpu, _keep_freed_memory, executor
+from azlib.errors import AzlibError, unknown
+from azlib.sweep import cpu_name, keep_freed_memory, executor
 
 START = 11  # candidates of Algorithm 1 that descend from the initial structure
 TRIES = 10_000  # illegal candidates in a row that end a search
@@ -172,15 +173,16 @@ class RegularisedEvolution:
 class Live:
     """A function from an architecture to its scores that builds the network and probes it.
 
-    batch, resolution: of the Gaussian input; None is the space's own. Costs are the space's
-    either way. init: see `proxies.score`; None is the network's own `initialise(generator)` where
-    it has one (vision transformers), else the paper's. Runs on one thread.
+    batch, resolution: of the Gaussian input (default: the space's own resolution); costs are the
+    space's either way. init: see `proxies.score`; None is the network's own
+    `initialise(generator)` where it has one (vision transformers), else the paper's. Runs on one
+    thread.
     """
 
     space: Any
     proxies: tuple[str, ...] = AZ_NAS
     seed: int = 123
-    batch: int | None = None
+    batch: int = 64
     resolution: int | None = None
     init: str | None = None
     train: bool = True
@@ -197,11 +199,10 @@ class Live:
         from azlib.inputs import generator
         from azlib.proxies import score_in_place
 
-        batch, channels, height, width = self.space.input_shape
-        height, width = self.resolution or height, self.resolution or width
+        size = self.resolution or self.space.input_shape[-1]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        _keep_freed_memory()
+        keep_freed_memory()
         try:
             network, init = self.space.build(arch), self.init or "kaiming_norm_fanin"
             if self.init is None and hasattr(network, "initialise"):
@@ -209,7 +210,7 @@ class Live:
                 init = None
             return score_in_place(
                 network,
-                (self.batch or batch, channels, height, width),
+                (self.batch, 3, size, size),
                 arch,
                 seed=self.seed,
                 proxies=self.proxies,
@@ -229,15 +230,17 @@ def _score(
     start, failure = time.process_time(), None
     try:
         scores = score(arch)
-        scores = {name: float(scores[name]) for name in proxies}
     except Exception as error:  # one bad candidate must not end a night's search
-        if isinstance(error, MemoryError) or "memory" in str(error):
+        if isinstance(error, MemoryError) or re.search("(out of|allocate) memory", str(error)):
             raise AzlibError(
-                f"out of memory on {arch!r}: lower the batch or the resolution of the scores, or "
-                "workers"
+                f"out of memory on {arch!r}: lower batch, resolution or workers"
             ) from error
         scores, failure = dict.fromkeys(proxies, math.nan), f"{type(error).__name__}: {error}"
-    return {**scores, "seconds": time.process_time() - start}, failure
+    seconds = time.process_time() - start
+    for name in proxies:
+        if name not in scores:
+            raise unknown("score", name, scores)
+    return {**{name: float(scores[name]) for name in proxies}, "seconds": seconds}, failure
 
 
 # --- the loop ------------------------------------------------------------------------------
@@ -262,7 +265,8 @@ def search(
 
     space: see `azlib.spaces`; its `legal` says what is within the budgets. score: a function from
     an architecture to its scores, higher being better; default: `Live(space, proxies, seed)`.
-    proxies: the scores that are ranked (default: the space's own `proxies`, else AZ-NAS's four).
+    proxies: the scores that are ranked (default: `proxies` of `score` or of `space`, else the
+    four of AZ-NAS).
     iterations: accepted candidates, duplicates included: a duplicate is not scored again, where
     the published code draws new weights. generation: candidates that are proposed from the same
     history and scored together; 1 is as published, and only more can use several `workers`
@@ -271,11 +275,11 @@ def search(
     columns `step`, `structure`, one per proxy, `macs`, `params`, `seconds` (CPU time of the
     score). A JSON file beside it describes the found structure.
 
-    A candidate that cannot be scored gets NaN, which ranks last. Raises `AzlibError` when all
-    fail, when none is legal, when memory runs out, and when `out` holds another search.
+    A candidate that cannot be scored gets NaN, which ranks last. Raises `AzlibError` when the first
+    fails, when none is legal, when memory runs out, and when `out` holds another search.
     """
     if proxies is None:
-        proxies = getattr(space, "proxies", AZ_NAS)
+        proxies = getattr(score, "proxies", getattr(space, "proxies", AZ_NAS))
     if isinstance(proxies, str):
         from azlib.proxies import names
 
@@ -283,8 +287,12 @@ def search(
     proxies = tuple(proxies)
     score = Live(space, proxies, seed) if score is None else score
     out = None if out is None else Path(out)
-    at_least = {"iterations": (iterations, 1), "generation": (generation, 1), "seed": (seed, 0)}
-    for name, (value, least) in {**at_least, "workers": (workers, 1)}.items():
+    for name, value, least in (
+        ("iterations", iterations, 1),
+        ("generation", generation, 1),
+        ("workers", workers, 1),
+        ("seed", seed, 0),
+    ):
         if value < least:
             raise AzlibError(f"{name}={value}: expected at least {least}")
     if getattr(rule, "population", 1) > iterations:
@@ -308,9 +316,16 @@ def search(
         history.append(row)
     known = {row["structure"]: row for row in reversed(held)}  # the first row of each structure
 
-    bar = tqdm(total=iterations, initial=len(history), disable=not progress, mininterval=2)
+    bar = tqdm(
+        total=iterations,
+        desc=space.name,
+        unit="arch",
+        initial=len(history),
+        disable=not progress,
+        mininterval=2,  # seconds: the aggregate beside it ranks the whole history
+    )
     saved = time.monotonic()
-    with _pool(score, workers, scheduler) as pool, bar:
+    with bar, _pool(score, workers, scheduler) as pool:
         try:
             while (n := len(history)) < iterations:
                 steps = range(n, min(n + generation, iterations))
@@ -321,7 +336,7 @@ def search(
                 if bar.update(len(steps)):
                     best = history.ranking.best()
                     macs, total = history.rows[best]["macs"], history.aggregate()[best]
-                    bar.set_postfix(best=best, macs=f"{macs / 1e6:.1f}M", score=f"{total:.3f}")
+                    bar.set_postfix(best=str(best), macs=f"{macs / 1e6:.1f}M", score=f"{total:.3f}")
         except KeyboardInterrupt:
             raise AzlibError("stopped; run the same search again to continue") from None
         except BrokenProcessPool as error:
@@ -358,19 +373,20 @@ def _extend(
     draw = rule.proposals(space, history)
     children = [_propose(space, draw, np.random.default_rng([seed, step])) for step in steps]
     fresh = [child for child in dict.fromkeys(children) if child not in known]
-    scored = iter(run(_score, repeat(score), repeat(history.proxies), fresh))
-    failure = ""
+    scored = iter(run(partial(_score, score, history.proxies), fresh))
+    failures = []
     for step, child in zip(steps, children, strict=True):
         if child not in known:
             scores, failure = next(scored)
             cost = {name: float(space.count(child)[name]) for name in ("macs", "params")}
             known[child] = {"step": step, "structure": child, **scores, **cost}
-            if failure:
-                tqdm.write(f"step {step}: {child}: {failure}: its scores are NaN and rank last")
+            failures += [f"step {step}: {child}: {failure}"] if failure else []
         row = known[child]
         history.append(row if row["step"] == step else {**row, "step": step, "seconds": 0.0})
-    if history.failed == len(history) >= min(START, len(history.values)):
-        raise AzlibError(f"all of the first {len(history)} candidates failed, the last: {failure}")
+    if steps.start == 0 and failures and len(failures) == len(fresh):
+        raise AzlibError(f"no candidate could be scored: {failures[0]}")  # wrong settings
+    for failure in failures:
+        tqdm.write(f"{failure}; its scores are NaN and rank last")
 
 
 def _propose(space: Any, draw: Draw, rng: np.random.Generator) -> str:
@@ -436,7 +452,7 @@ def _load(out: Path, settings: dict, iterations: int) -> list[dict[str, Any]]:
 
 
 def _save(out: Path, history: History, settings: dict) -> None:
-    """Writes the whole log; a 100,000th of it would be quicker, but one file is always valid."""
+    """Writes the whole log anew, so that there is one file, valid at any time."""
     floats = [(name, pa.float64()) for name in (*history.proxies, *COSTS)]
     schema = pa.schema(
         [("step", pa.int64()), ("structure", pa.string()), *floats],
@@ -477,7 +493,7 @@ def _finish(history: History, settings: dict, out: Path | None) -> Result:
         "settings": settings,
         "versions": {name: metadata.version(name) for name in ("azlib", "torch", "numpy")},
         "python": platform.python_version(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
     }
     if out:
         text = json.dumps(summary, indent=2) + "\n"

@@ -7,16 +7,19 @@ bounds averaged over the seeds likewise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from azlib.aggregate import AZ_NAS, aggregate
+from azlib import paper
+from azlib.aggregate import AZ_NAS, METHODS, aggregate
 from azlib.errors import AzlibError, unknown
-from azlib.metrics import kendall, kendall_interval, seed_spread, spearman
+from azlib.metrics import kendall, kendall_interval, seed_spread, selected, spearman
+
+ANCHOR = "Notebook of the authors"  # the only published accuracy of a selected architecture
 
 
 def subsets(proxies: Sequence[str] = AZ_NAS) -> list[tuple[str, ...]]:
@@ -33,14 +36,15 @@ def by_seed(scores: pd.DataFrame, truth: pd.Series) -> list[tuple[pd.DataFrame, 
     """
     pairs = []
     for seed, of_seed in scores.groupby("seed"):
-        frame = of_seed.set_index("arch")
-        frame = frame[frame.index.isin(truth.index)]
+        at = truth.index.get_indexer(of_seed["arch"])
+        accuracies = truth.iloc[at[at >= 0]]
+        frame = of_seed[at >= 0].drop(columns="arch").set_axis(accuracies.index)
         if frame.empty:
             raise AzlibError(
                 f"scores of seed {seed} and ground truth share no architecture; "
                 "both must name them as NAS-Bench-201 does"
             )
-        pairs.append((frame, truth.loc[frame.index]))
+        pairs.append((frame, accuracies))
     return pairs
 
 
@@ -102,3 +106,41 @@ def correlations(scores: pd.DataFrame, proxies: Sequence[str] = AZ_NAS) -> pd.Da
             for a, b in product(proxies, repeat=2)
         ]
     )
+
+
+def headline(
+    table: pd.DataFrame, scores: Mapping[str, pd.DataFrame], truth: pd.DataFrame
+) -> pd.DataFrame:
+    """All four proxies beside the published numbers, four rows per data set of the truth.
+
+    table: rows of `agreement`, in it those of the full set. scores: data set -> scores. Returns
+    dataset, quantity, value, low, high, paper, verdict, architecture. low..high is the interval
+    of τ; for the accuracy (in %) of the architecture that each seed selects, the range over seeds,
+    with half a point of tolerance: about what training it again changes. ρ has no interval.
+    `architecture` is the one selected under the first seed.
+    """
+    full = table[table["proxies"] == "+".join(AZ_NAS)].set_index(["dataset", "aggregation"])
+    rows = []
+
+    def add(dataset, quantity, value, low, high, published, tolerance=0.02, architecture=""):
+        verdict = paper.verdict(low, high, published, tolerance)
+        rows.append([dataset, quantity, value, low, high, published, verdict, architecture])
+
+    for dataset in truth:
+        for method in METHODS:
+            row = full.loc[(dataset, method)]
+            published = paper.value("Table 4", method, "kendall_tau", dataset)
+            add(dataset, f"τ, {method}", *row[["kendall_tau", "tau_low", "tau_high"]], published)
+        rho = full.loc[(dataset, "log"), "spearman_rho"]
+        published = paper.value("Table 1", "AZ-NAS", "spearman_rho", dataset)
+        add(dataset, "ρ, log", rho, rho, rho, published)
+        best = [
+            selected(aggregate(frame), accuracies)
+            for frame, accuracies in by_seed(scores[dataset], truth[dataset])
+        ]
+        reached = np.array([accuracy for _, accuracy in best])
+        bounds = reached.mean(), reached.min(), reached.max()
+        published = paper.value(ANCHOR, "AZ-NAS", "selected_accuracy", dataset)
+        add(dataset, "accuracy of the selected, %", *bounds, published, 0.5, best[0][0])
+    columns = ["dataset", "quantity", "value", "low", "high", "paper", "verdict", "architecture"]
+    return pd.DataFrame(rows, columns=columns)

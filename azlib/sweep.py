@@ -133,7 +133,7 @@ def score_chunk(
     from azlib.proxies import score_in_place
 
     torch.set_num_threads(1)
-    _keep_freed_memory()
+    keep_freed_memory()
     rows, failures = [], []
     for arch, seed in items:
         start = time.process_time()
@@ -157,7 +157,7 @@ def score_chunk(
     return rows, failures
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Asks glibc to keep freed blocks: features of 4 MB otherwise cost a page fault per 4 kB."""
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -394,12 +394,12 @@ def _write_datasheet(out: Path, settings: Settings) -> None:
         "failed": int(scores[list(settings.proxies)].isna().all(axis=1).sum()),
         "versions": {name: metadata.version(name) for name in ("azlib", "torch", "numpy")},
         "python": platform.python_version(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
     }
     out.with_suffix(".json").write_text(json.dumps(sheet, indent=2) + "\n")
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

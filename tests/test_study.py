@@ -114,3 +114,19 @@ def test_wrong_names_and_foreign_architectures_get_one_line():
         study.agreement(scores, truth, ["flops"])
     with pytest.raises(AzlibError, match="share no architecture"):
         study.agreement(scores, truth.set_axis([f"x{i}" for i in range(12)]))
+
+
+def test_headline_puts_the_published_numbers_beside_ours():
+    scores, truth = make()
+    table = pd.DataFrame([study.agreement(scores, truth, AZ_NAS, m) for m in ("log", "linear")])
+    found = study.headline(table, {"cifar10": scores}, truth).set_index("quantity")
+    assert list(found.index) == ["τ, log", "τ, linear", "ρ, log", "accuracy of the selected, %"]
+    assert list(found["paper"]) == [0.741, 0.697, 0.913, 93.63]
+    assert found.loc["τ, log", "value"] == table.loc[0, "kendall_tau"]
+    assert found.loc["τ, linear", "low"] == table.loc[1, "tau_low"]
+    assert found.loc["ρ, log", "verdict"] == "differs"
+    winners = [aggregate(f.set_index("arch")).idxmax() for _, f in scores.groupby("seed")]
+    reached = truth["cifar10"].loc[winners]
+    last = found.loc["accuracy of the selected, %"]
+    assert last["architecture"] == winners[0] and last["value"] == pytest.approx(reached.mean())
+    assert (last["low"], last["high"]) == (reached.min(), reached.max())

@@ -17,14 +17,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from azlib import blocks as _blocks
-from azlib.aggregate import aggregate
+from azlib.aggregate import AZ_NAS, aggregate
 from azlib.aggregate import rank as rank_values
 from azlib.errors import AzlibError, unknown
 from azlib.inputs import gaussian, generator
 from azlib.weights import initialise
-
-AZ = ("expressivity", "progressivity", "trainability", "complexity")
-"""The four proxies of AZ-NAS, in the paper's order."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def names(proxies: str | Iterable[str] = "az") -> list[str]:
     """
     if isinstance(proxies, str):
         proxies = [name.strip() for name in proxies.split(",")]
-    chosen = [name for given in proxies for name in (AZ if given == "az" else [given])]
+    chosen = [name for given in proxies for name in (AZ_NAS if given == "az" else [given])]
     for name in chosen:
         if name not in REGISTRY:
             raise unknown("proxy", name, ["az", *REGISTRY])

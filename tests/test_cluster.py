@@ -1,0 +1,80 @@
+"""A sweep on a real Dask cluster over loopback, with workers that die and arrive late."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from test_sweep import same, small
+
+from azlib.spaces import nasbench201 as nb
+
+pytest.importorskip("distributed", reason="needs the optional extra azlib[cluster]")
+
+ARCHS = nb.enumerate_all()[40::260]  # 60 cells
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """(address, function that starts a worker process); all processes end with the test."""
+    processes: list[subprocess.Popen] = []
+    file = tmp_path / "scheduler.json"
+
+    def start(tool: str, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", f"distributed.cli.{tool}", "--scheduler-file", str(file)]
+        processes.append(
+            subprocess.Popen(
+                [*command, "--no-dashboard", *options],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=tmp_path,
+            )
+        )
+        return processes[-1]
+
+    start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+    while not file.exists():
+        time.sleep(0.05)
+    from distributed import Client
+
+    with Client(scheduler_file=str(file)) as client:
+        address = client.scheduler.address
+
+    def worker() -> subprocess.Popen:
+        return start("dask_worker", "--no-nanny", "--nthreads", "1", "--host", "127.0.0.1")
+
+    yield address, worker
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_workers_may_die_and_arrive_late(cluster, tmp_path):
+    address, start_worker = cluster
+    first, _ = start_worker(), start_worker()
+    out = tmp_path / "cluster.parquet"
+    parts = tmp_path / "cluster.parquet.parts"
+    events: list[str] = []
+
+    def disturb() -> None:
+        while len(list(parts.glob("*.parquet"))) < 4:
+            time.sleep(0.02)
+        if not out.exists():
+            os.kill(first.pid, signal.SIGKILL)
+            events.append("killed one")
+            start_worker()
+            events.append("added one")
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    result = small(out, archs=ARCHS, chunk=2, scheduler=address)
+    thread.join()
+    assert events == ["killed one", "added one"]
+    assert first.wait() == -signal.SIGKILL
+    assert result["arch"].tolist() == list(ARCHS)  # nothing lost, nothing twice
+    assert same(result, small(tmp_path / "single.parquet", archs=ARCHS))
