@@ -160,7 +160,7 @@ class _Tap:
         return self.leaf.clone()  # the model may write into it; a leaf would refuse
 
     def _pair(self, name: str, leaf: Tensor, output: Tensor) -> None:
-        v = signs(output.shape, self.rng).to(output)
+        v = signs(output.shape, self.rng, output.device).to(output.dtype)
         g = None
         if output.requires_grad:  # else nothing of the block depends on the one before
             (g,) = torch.autograd.grad(output, leaf, v, allow_unused=True)
@@ -212,17 +212,22 @@ def _to_depth(g: Tensor, v: Tensor, name: str) -> Tensor:
 
 
 @cache
-def _bytes_to_signs() -> Tensor:
+def _bytes_to_signs(device: torch.device) -> Tensor:
     """(256, 8): the eight bits of each byte as ±1."""
     byte, bit = torch.arange(256)[:, None], torch.arange(8)
-    return 1.0 - 2.0 * ((byte >> bit) & 1).float()
+    return (1.0 - 2.0 * ((byte >> bit) & 1).float()).to(device)
 
 
-def signs(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
-    """Random ±1, float32, of the given shape; (B, C, H, W) comes in channels-last layout."""
+def signs(shape: tuple[int, ...], rng: torch.Generator, device: str | torch.device = "cpu"):
+    """Random ±1, float32, of the given shape; (B, C, H, W) comes in channels-last layout.
+
+    Drawn on the CPU, as bits, so that a seed means the same signs on every device and a GPU is
+    sent an eighth of a byte for each.
+    """
     order = [shape[0], *shape[2:], shape[1]] if len(shape) == 4 else list(shape)
     size = torch.Size(order).numel()
     words = torch.randint(-(2**63), 2**63 - 1, (size // 64 + 1,), generator=rng)
-    flat = nn.functional.embedding(words.view(torch.uint8).int(), _bytes_to_signs())
+    index = words.view(torch.uint8).to(device, non_blocking=True).int()
+    flat = nn.functional.embedding(index, _bytes_to_signs(torch.device(device)))
     values = flat.view(-1)[:size].view(order)
     return values.permute(0, 3, 1, 2) if len(shape) == 4 else values

@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from azlib.aggregate import AZ_NAS, IncrementalRanking, aggregate
 from azlib.errors import AzlibError, unknown
-from azlib.sweep import cpu_name, keep_freed_memory, executor
+from azlib.sweep import cpu_name, executor, keep_freed_memory
 
 START = 11  # candidates of Algorithm 1 that descend from the initial structure
 TRIES = 10_000  # illegal candidates in a row that end a search

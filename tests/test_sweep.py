@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from azlib import scores
@@ -152,8 +154,6 @@ def test_full_disk_keeps_the_previous_file(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    import pyarrow.parquet as pq
-
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(AzlibError, match=r"cannot write .*No space left on device"):
         small(out, archs=ARCHS[:3])
@@ -200,3 +200,34 @@ def test_a_score_does_not_depend_on_what_came_before():
     after, _ = score_chunk(SPACE, [(ARCHS[7], 2), (ARCHS[2], 1), (ARCHS[3], 1)], settings)
     assert all(alone[0][k] == after[2][k] for k in ("expressivity", "trainability"))
     assert math.isfinite(alone[0]["expressivity"])
+
+
+def test_a_long_list_streams(tmp_path, monkeypatch):
+    """Half a million ids: never more than the chunks in flight are pulled ahead of the results."""
+    import azlib.sweep as module
+
+    total, chunk = 500_000, 10_000
+    pulled, finished, lead = 0, 0, 0
+
+    def ids():
+        nonlocal pulled, lead
+        for k in range(total):
+            pulled += 1
+            lead = max(lead, pulled - finished)
+            yield f"a{k}"
+
+    def instant(_, items, settings):
+        nonlocal finished
+        finished += len(items)
+        return [{"arch": a, "seed": s, "expressivity": 1.0, "seconds": 0.0} for a, s in items], []
+
+    monkeypatch.setattr(module, "score_chunk", instant)
+    monkeypatch.setattr(module, "executor", lambda *_: ThreadPoolExecutor(1))
+    out = tmp_path / "big.parquet"
+    options = {"proxies": "expressivity", "archs": ids(), "chunk": chunk, "workers": 1}
+    sweep(SPACE, out, progress=False, **options)
+    assert lead <= 4 * chunk
+    file = pq.ParquetFile(out)
+    assert file.metadata.num_rows == total and file.num_row_groups > 5
+    first = file.read_row_group(0, columns=["arch"])["arch"]
+    assert first[0].as_py() == "a0" and first[-1].as_py() == f"a{len(first) - 1}"
