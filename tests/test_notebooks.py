@@ -1,0 +1,86 @@
+"""Every notebook runs, writes its exhibits, and refuses a parameter that it does not have."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from azlib.errors import AzlibError
+from azlib.notebooks import parameters, run
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EXHIBITS = {  # folder "" is for exhibits without a benchmark
+    "00": ["{}/start_here.png"],
+    "01": ["fig2.csv", "fig2.pdf", "{}/degenerate_rules.csv"],
+    "02": ["trainability.png", "{}/single_proxies.md"],
+    "03": ["{}/fig3.csv", "{}/fig3.png"],
+    "04": ["{}/fig5.csv", "{}/fig5.pdf"],
+    "05": ["{}/table4.csv", "{}/table4.tex", "{}/headline.md"],
+    "06": ["{}/reproduction.csv", "{}/reproduction.png"],
+    "07": ["{}/unique.csv"],
+}
+TABLE4 = ["proxies", "aggregation", "dataset", "kendall_tau", "spearman_rho"]
+TABLE4 += ["tau_low", "tau_high", "seeds", "n"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs_on_the_embedded_ground_truth(path, tmp_path):
+    run(path, tmp_path / path.name, {"figures": str(tmp_path / "figures")})
+    for name in EXHIBITS[path.name[:2]]:
+        exhibit = tmp_path / "figures" / name.format("analog-nasbench")
+        assert exhibit.stat().st_size > 0, exhibit
+
+
+def test_table4_on_the_official_accuracies(shared, tmp_path):
+    values = {
+        "source": str(shared / "nas-bench-201" / "accuracies.csv"),
+        "figures": str(tmp_path),
+    }
+    (path,) = (p for p in NOTEBOOKS if p.name.startswith("05"))
+    run(path, tmp_path / path.name, values)
+    table = pd.read_csv(tmp_path / "nas-bench-201" / "table4.csv")
+    assert list(table)[: len(TABLE4)] == TABLE4
+    assert len(table) == 15 * 2 * 3
+    committed = pd.read_csv(ROOT / "figures" / "nas-bench-201" / "table4.csv")
+    pd.testing.assert_frame_equal(table, committed, rtol=1e-4)
+
+
+def test_unknown_parameter_is_refused_with_the_nearest(tmp_path):
+    path = NOTEBOOKS[0]
+    with pytest.raises(AzlibError, match="Did you mean 'figures'") as error:
+        run(path, tmp_path / "out.ipynb", {"figure": "x"})
+    assert "scores" in str(error.value)  # the known ones are listed
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_failing_notebook_leaves_no_result(tmp_path):
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("n = 1  # how many", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell("raise ValueError('no good')"),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    source = tmp_path / "broken.ipynb"
+    nbformat.write(notebook, source)
+    assert parameters(source) == {"n": "1"}
+    with pytest.raises(AzlibError, match=r"failed in cell .*ValueError: no good"):
+        run(source, tmp_path / "out.ipynb", {"n": 2})
+    assert not (tmp_path / "out.ipynb").exists()
+    assert (tmp_path / "out.failed.ipynb").exists()
+
+
+def test_readme_example_runs():
+    text = (ROOT / "README.md").read_text()
+    example = next(c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "rank(" in c)
+    exec(compile(example.replace("64, 3, 32, 32", "4, 3, 8, 8"), "README.md", "exec"), {})
+
+
+def test_readme_shows_the_committed_headline():
+    text = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(r"<!-- headline: (\S+) -->", text)
+    assert (ROOT / shown).read_text().strip() in text
