@@ -11,6 +11,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 NB201 ?=
 TORCH_INDEX ?=
+PROXIES := az,trainability_formula,smallest_share,identity_blocks
 WORKERS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 ifneq ($(NB201),)
@@ -54,11 +55,14 @@ lab: $(READY) ## open JupyterLab on the notebooks
 
 scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	for px in 32 16; do \
-	  $(PY) -m azlib sweep --resolution $$px --seed 1 --proxies az,smallest_share,identity_blocks \
+	  $(PY) -m azlib sweep --resolution $$px --seed 1 --proxies $(PROXIES) \
 	    --workers $(WORKERS) --out data/scores/az_nasbench201_$${px}px.parquet && \
-	  $(PY) -m azlib sweep --resolution $$px --seed 2-5 --unique --proxies az,smallest_share,identity_blocks \
+	  $(PY) -m azlib sweep --resolution $$px --seed 2-5 --unique --proxies $(PROXIES) \
 	    --workers $(WORKERS) --out data/scores/az_nasbench201_$${px}px_unique.parquet || exit 1; \
 	done
+
+bench: $(READY) ## measure speed and memory, write figures/bench.csv
+	cd tests && ../$(PY) bench.py
 
 check-scores: $(READY) ## recompute a random handful of the committed scores
 	$(PY) -m azlib check-scores $(SCORES)

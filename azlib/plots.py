@@ -164,6 +164,7 @@ def dots(
                 axis.axvline(at, color="0.25", linestyle=style, linewidth=1.2, label=line)
             axis.set(title=name, xlabel=label, ylim=(-0.8, len(values) - 0.2))
             axis.set_yticks(places, values.index)
+            axis.locator_params(axis="x", nbins=5)
             axis.grid(axis="y", color="0.9")
             axis.set_axisbelow(True)
         handles, labels = panels.flat[0].get_legend_handles_labels()

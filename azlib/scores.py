@@ -7,7 +7,7 @@ them from there. Reading needs no torch.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +46,21 @@ def read(path: str | Path) -> pd.DataFrame:
 
 
 def expand(scores: pd.DataFrame, space: Any) -> pd.DataFrame:
-    """Scores of distinct networks (`unique=True`) repeated for every architecture of the space."""
+    """Scores of distinct networks (`unique=True`) repeated for every architecture of the space.
+
+    Complexity alone tells their copies apart: it counts convolutions on dead edges, so it is
+    counted for each architecture, by `space.count`.
+    """
     archs = list(space)
     same = [space.canonical(arch) for arch in archs]
-    return pd.concat(
-        [
-            of_seed.set_index("arch").loc[same].set_axis(archs).rename_axis("arch").reset_index()
-            for _, of_seed in scores.groupby("seed")
-        ],
-        ignore_index=True,
-    )
+    macs = [space.count(arch)["macs"] for arch in archs]
+    frames = []
+    for _, of_seed in scores.groupby("seed"):
+        rows = of_seed.set_index("arch").loc[same].set_axis(archs).rename_axis("arch")
+        if "complexity" in rows:
+            rows["complexity"] = macs
+        frames.append(rows.reset_index())
+    return pd.concat(frames, ignore_index=True)
 
 
 def read_settings(path: str | Path) -> Settings:
@@ -87,6 +92,6 @@ def load(
     frames = [read(Path(folder) / f"{stem}.parquet")]
     unique = Path(folder) / f"{stem}_unique.parquet"
     if unique.exists():
-        more = expand(read(unique), space)
+        more = expand(read(unique), replace(space, resolution=RESOLUTION[dataset]))
         frames.append(more[~more["seed"].isin(frames[0]["seed"].unique())])
     return pd.concat(frames, ignore_index=True)

@@ -373,8 +373,9 @@ def recompute(path: str | Path, count: int, seed: int) -> float:
     columns = list(settings.proxies)
     new = np.array([[row[name] for name in columns] for row in fresh])
     old = rows[columns].to_numpy(float)
-    scale = np.maximum(np.abs(old), 1e-2)  # progressivity passes through zero
-    difference = np.where(np.isnan(old) & np.isnan(new), 0.0, np.abs(new - old) / scale)
+    scale = np.maximum(np.abs(old), 1e-2)  # progressivity and round-off pass through zero
+    same = (old == new) | (np.isnan(old) & np.isnan(new))  # infinities, too
+    difference = np.where(same, 0.0, np.abs(new - old) / scale)
     return float(np.nan_to_num(difference, nan=np.inf).max())
 
 

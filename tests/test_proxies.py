@@ -15,7 +15,7 @@ from azlib.blocks import signs, trace
 from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.proxies import Probe, names, score_in_place
-from azlib.proxies.az import as_published, deviation, entropy
+from azlib.proxies.az import deviation, entropy, under_rule
 from azlib.spaces import nasbench201 as nb
 from azlib.weights import INITIALISATIONS, initialise
 
@@ -70,7 +70,7 @@ def test_entropy_of_known_spectra():
     assert entropy(torch.tensor([0.0, 0.0, 1.0])) == pytest.approx(0, abs=1e-6)
     round_off = torch.tensor([-1e-6, 1.0])
     assert entropy(round_off) == pytest.approx(0, abs=1e-6)
-    assert math.isnan(entropy(round_off, rule="published"))
+    assert math.isnan(entropy(torch.tensor([math.nan, math.nan])))
 
 
 def test_deviation_is_largest_for_an_isometry():
@@ -98,18 +98,32 @@ def test_signs_are_fair_and_independent():
 
 
 @pytest.mark.parametrize("arch", [NONE, IDENTITY])
-def test_degenerate_cells_under_both_rules(arch):
-    diagnostics = [*THREE, "smallest_share", "identity_blocks"]
+def test_degenerate_cells_under_the_three_rules(arch):
+    diagnostics = [*THREE, "trainability_formula", "smallest_share", "identity_blocks"]
     scores = score_in_place(nb.Network(arch, lean=True), SHAPE, arch, seed=1, proxies=diagnostics)
-    published = as_published(pd.DataFrame([scores])).iloc[0]
+    frame = pd.DataFrame([scores])
+    default, formula, published = (
+        under_rule(frame, rule).iloc[0] for rule in ("azlib", "formula", "published")
+    )
     if arch == NONE:  # no path: constant features have no spectrum, no gradient passes
-        assert math.isnan(scores["expressivity"]) and math.isnan(scores["progressivity"])
-        assert scores["trainability"] < -8e5
+        assert math.isnan(default["expressivity"]) and math.isnan(formula["progressivity"])
+        assert default["trainability"] < -8e5
         assert published["expressivity"] == published["progressivity"] == -math.inf
-    else:  # exact identities: 15 of 17 blocks; published code refuses them, the formula does not
-        assert scores["identity_blocks"] == 15
-        assert scores["trainability"] > -1
-        assert published["trainability"] == -math.inf
+    else:  # 15 of 17 blocks do nothing; by the formula that is nearly the best trainability
+        assert default["identity_blocks"] == 15
+        assert default["trainability"] == published["trainability"] == -math.inf
+        assert -1 < formula["trainability"] < 0
+        assert published["expressivity"] == default["expressivity"]
+
+
+def test_published_rule_punishes_round_off_below_the_epsilon_alone():
+    frame = pd.DataFrame({"expressivity": 1.0, "progressivity": 0.0, "trainability": -1.0,
+                          "smallest_share": [-2e-8, -0.5e-8, 1e-3]})  # fmt: skip
+    published = under_rule(frame, "published")
+    assert published["expressivity"].tolist() == [-math.inf, 1.0, 1.0]
+    assert frame["expressivity"].tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(AzlibError, match=r"unknown rule .*Known: azlib, formula, published"):
+        under_rule(frame, "paper")
 
 
 def test_dead_convolutions_change_complexity_alone():
@@ -118,7 +132,7 @@ def test_dead_convolutions_change_complexity_alone():
         score_in_place(
             nb.Network(arch, lean=True), SHAPE, "same", seed=1, macs=nb.count(arch)["macs"]
         )
-        for arch in (dead, IDENTITY)
+        for arch in (dead, IDENTITY)  # both are the identity where it counts
     ]
     assert {name: both[0][name] for name in THREE} == {name: both[1][name] for name in THREE}
     assert both[0]["complexity"] > both[1]["complexity"]

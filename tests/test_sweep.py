@@ -127,10 +127,12 @@ def test_expand_repeats_distinct_networks_for_the_whole_space():
     archs = nb.enumerate_all()
     distinct = sorted({nb.canonical(arch) for arch in archs})
     rows = pd.DataFrame({"arch": distinct, "seed": 7, "expressivity": range(len(distinct))})
+    rows["complexity"] = [SPACE.count(arch)["macs"] for arch in distinct]
     whole = scores.expand(rows, SPACE)
     assert whole["arch"].tolist() == list(archs)
     value = dict(zip(rows["arch"], rows["expressivity"], strict=True))
     assert all(value[nb.canonical(r.arch)] == r.expressivity for r in whole.itertuples())
+    assert whole["complexity"].tolist() == [SPACE.count(arch)["macs"] for arch in archs]
 
 
 def test_recompute_finds_an_altered_score(tmp_path):

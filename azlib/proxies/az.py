@@ -1,12 +1,16 @@
 """The four proxies of AZ-NAS (Lee & Ham, CVPR 2024, arXiv 2403.19232).
 
-Degenerate networks follow one of two rules, both kept by name:
+The equations do not say what to do with degenerate networks, and it matters (notebook 01). Three
+rules, by name:
 
-"formula" (default): what the equations say. Negative eigenvalues, which are round-off of zeros,
-    count as zeros; a block that is exactly the identity has singular value close to 1.
+"azlib", the default: a network neither loses by round-off nor wins by doing nothing. Negative
+    eigenvalues, which are round-off of zeros, count as zeros; a block that is exactly the identity
+    makes trainability minus infinity.
+"formula": negative eigenvalues count as zeros; an identity is scored like any other block (its
+    singular value is close to 1, so its trainability is among the best).
 "published": what the authors' code does. A negative eigenvalue below the 1e-8 inside the
-    logarithm makes expressivity and progressivity minus infinity, and so does one identity block
-    with trainability.
+    logarithm makes expressivity and progressivity minus infinity, and an identity block
+    trainability.
 """
 
 from __future__ import annotations
@@ -14,20 +18,23 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import pandas as pd
 import torch
 from torch import Tensor
 
+from azlib.errors import unknown
 from azlib.proxies import Probe, proxy
 
 _EPSILON = 1e-8  # inside the logarithm of Eq. 3
 _SOURCE = "Lee & Ham, CVPR 2024"
 
 
-def entropy(shares: Tensor, rule: str = "formula") -> float:
-    """Eqs. 3-4: -Σ p ln(p + 1e-8) of the normalised eigenvalues p, (C,), in nats; NaN stays NaN."""
-    p = shares.double()
-    if rule == "formula":
-        p = p.clamp(min=0)
+def entropy(shares: Tensor) -> float:
+    """Eqs. 3-4: -Σ p ln(p + 1e-8) of the normalised eigenvalues p, (C,), in nats.
+
+    Negative eigenvalues count as zeros; NaN stays NaN.
+    """
+    p = shares.double().clamp(min=0)
     return float(-(p * torch.log(p + _EPSILON)).sum())
 
 
@@ -55,9 +62,11 @@ def progressivity(probe: Probe) -> float:
 
 @proxy("trainability", f"{_SOURCE}, Eqs. 6-11")
 def trainability(probe: Probe) -> float:
-    """How close to 1 the largest singular value of the Jacobian stays, mean over blocks."""
-    gains = probe.trace.gains
-    return sum(map(deviation, gains)) / len(gains)
+    """How close to 1 the largest singular value of the Jacobian stays, mean over blocks.
+
+    Minus infinity if a block is exactly the identity.
+    """
+    return -math.inf if identity_blocks(probe) else trainability_formula(probe)
 
 
 @proxy("complexity", f"{_SOURCE}, Sec. 3.2")
@@ -66,9 +75,16 @@ def complexity(probe: Probe) -> float:
     return probe.cost
 
 
+@proxy("trainability_formula", "diagnostic")
+def trainability_formula(probe: Probe) -> float:
+    """Eq. 11 without an exception for identity blocks."""
+    gains = probe.trace.gains
+    return sum(map(deviation, gains)) / len(gains)
+
+
 @proxy("smallest_share", "diagnostic")
 def smallest_share(probe: Probe) -> float:
-    """The most negative normalised eigenvalue of any block: round-off, read by `as_published`."""
+    """The most negative normalised eigenvalue of any block: how far round-off went below zero."""
     smallest = [float(shares.min()) for shares in probe.trace.shares]
     return min((share for share in smallest if not math.isnan(share)), default=math.nan)
 
@@ -79,10 +95,20 @@ def identity_blocks(probe: Probe) -> float:
     return float(sum(bool(same) for same in probe.trace.identities))
 
 
-def as_published(scores):
-    """Scores (a DataFrame with the two diagnostics) under the rule of the authors' code."""
+RULES = ("azlib", "formula", "published")
+
+
+def under_rule(scores: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """Scores (with the diagnostics among their columns) under another rule for degenerate networks.
+
+    rule: one of `RULES`. Returns a copy. Raises `AzlibError` for an unknown rule.
+    """
+    if rule not in RULES:
+        raise unknown("rule for degenerate networks", rule, RULES)
     scores = scores.copy()
-    broken = scores["expressivity"].isna() | (scores["smallest_share"] < -_EPSILON)
-    scores.loc[broken, ["expressivity", "progressivity"]] = -math.inf
-    scores.loc[scores["identity_blocks"] > 0, "trainability"] = -math.inf
+    if rule == "formula":
+        scores["trainability"] = scores["trainability_formula"]
+    if rule == "published":
+        broken = scores["expressivity"].isna() | (scores["smallest_share"] < -_EPSILON)
+        scores.loc[broken, ["expressivity", "progressivity"]] = -math.inf
     return scores
