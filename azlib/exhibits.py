@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from azlib.errors import AzlibError
+from azlib.plots import STYLE
 from azlib.tables import latex, markdown
 
 
@@ -39,7 +41,8 @@ def write(
                 temporary = folder / f"{stem}.tmp"
                 # No creation date: an unchanged figure is an unchanged file.
                 metadata = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
-                figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+                with plt.rc_context(STYLE):
+                    figure.savefig(temporary, format=suffix[1:], metadata=metadata)
                 os.replace(temporary, folder / f"{stem}{suffix}")
     except OSError as error:
         raise AzlibError(f"cannot write exhibit {stem} to {folder}: {error.strerror}") from error

@@ -155,11 +155,12 @@ def _count_below(x: NDArray[np.int_], y: NDArray[np.int_]) -> NDArray[np.int_]:
     """#{j: x_j < x_i and y_j < y_i} for each i; both columns hold integers from 0."""
     order = np.lexsort((-y, x))  # y falling among equal x: those never count for each other
     y = y[order]
+    small = np.min_scalar_type(int(y.max()))  # numpy sorts 16-bit integers by radix
     counts = np.zeros(len(y), dtype=int)
     # y_j < y_i is settled by the highest bit where they differ: for every bit, group the rows
     # that agree above it (stable, so in order of x) and count the zeros before each one.
     for bit in range(int(y.max()).bit_length()):
-        group = np.argsort(y >> (bit + 1), kind="stable")
+        group = np.argsort((y >> (bit + 1)).astype(small), kind="stable")
         above, one = y[group] >> (bit + 1), (y[group] >> bit) & 1
         zeros = np.concatenate([[0], np.cumsum(1 - one)])
         counts[group] += one * (zeros[1:] - zeros[np.searchsorted(above, above)])

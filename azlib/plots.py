@@ -59,10 +59,8 @@ def rank_scatter(
             rows, columns, figsize=(2.7 * columns, 2.7 * rows), squeeze=False, layout="constrained"
         )
         for axis, (title, frame) in zip(axes.flat, panels.items(), strict=False):
-            hue = frame.get(colour, "#2c7fb8")
-            axis.scatter(
-                frame["predicted"], frame["truth"], c=hue, cmap="YlGnBu", s=1.2, rasterized=True
-            )
+            hue = {"c": frame[colour], "cmap": "YlGnBu"} if colour in frame else {"c": "#2c7fb8"}
+            axis.scatter(frame["predicted"], frame["truth"], s=1.2, rasterized=True, **hue)
             axis.set_title(title)
             axis.set(xlabel="predicted rank", ylabel="ground-truth rank")
         for axis in axes.flat[len(panels) :]:
@@ -168,7 +166,8 @@ def dots(
             axis.grid(axis="y", color="0.9")
             axis.set_axisbelow(True)
         handles, labels = panels.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+        columns = min(len(labels), 4 * len(panels.flat))
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
     return figure
 
 

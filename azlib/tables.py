@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+_SYMBOLS = {"✓": r"\checkmark", "τ": r"$\tau$", "ρ": r"$\rho$", "σ": r"$\sigma$", "±": r"$\pm$"}
+_SYMBOLS |= {"∞": r"$\infty$", "→": r"$\to$", "×": r"$\times$", "−": "$-$"}
+
 
 def markdown(frame: pd.DataFrame) -> str:
     """A Markdown table, index left out; missing values are empty."""
@@ -11,8 +14,14 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def latex(frame: pd.DataFrame) -> str:
-    """A LaTeX tabular with booktabs rules, special characters escaped; missing values are empty."""
-    return frame.to_latex(index=False, escape=True, na_rep="")
+    """A LaTeX tabular with booktabs rules, special characters escaped; missing values are empty.
+
+    Needs the packages booktabs and amssymb.
+    """
+    text = frame.to_latex(index=False, escape=True, na_rep="")
+    for symbol, command in _SYMBOLS.items():
+        text = text.replace(symbol, command)
+    return text
 
 
 def interval(value: float, low: float, high: float, digits: int = 3) -> str:

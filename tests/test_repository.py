@@ -11,6 +11,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+from azlib.notebooks import parameters
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -57,6 +59,8 @@ def test_notebooks_are_committed_clean(path):
         if line.strip() and not line.startswith("#"):
             assert "#" in line, f"{path.name}: no comment with the unit of {line!r}"
     assert all(len("".join(cell["source"]).splitlines()) <= 25 for cell in code)
+    assigned = [node.targets[0].id for node in ast.parse("".join(tagged[0]["source"])).body]
+    assert list(parameters(path)) == assigned, "papermill does not see every parameter"
 
 
 def test_imports_point_one_way():
