@@ -60,6 +60,8 @@ scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	  $(PY) -m azlib sweep --resolution $$px --seed 2-5 --unique --proxies $(PROXIES) \
 	    --workers $(WORKERS) --out data/scores/az_nasbench201_$${px}px_unique.parquet || exit 1; \
 	done
+	$(PY) -m azlib sweep --eval --sample 500 --proxies $(PROXIES) --workers $(WORKERS) \
+	  --out data/scores/az_nasbench201_32px_eval.parquet
 
 bench: $(READY) ## measure speed and memory, write figures/bench.csv
 	cd tests && ../$(PY) bench.py

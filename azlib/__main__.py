@@ -49,20 +49,25 @@ def sweep(
     archs: Annotated[
         Path | None, typer.Option(help="text file, one architecture a line (default: all)")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="only the first so many architectures")] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="only so many random architectures (always the same)")
+    ] = None,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://...")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
 ) -> None:
     """Score many architectures; run the same command again to continue a stopped sweep."""
-    from itertools import islice
+    from random import Random
 
     from azlib import spaces
     from azlib.sweep import sweep as run
 
     chosen = spaces.get(space, resolution)
     stream = _lines(archs) if archs is not None else None
-    if limit is not None:
-        stream = list(islice(stream if stream is not None else chosen, limit))
+    if sample is not None:
+        everything = list(chosen if stream is None else stream)
+        if not 0 < sample <= len(everything):
+            raise AzlibError(f"sample={sample}: expected 1 to {len(everything)} architectures")
+        stream = sorted(Random(0).sample(everything, sample))
     path = run(
         chosen,
         out,
