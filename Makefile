@@ -11,6 +11,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 NB201 ?=
 TORCH_INDEX ?=
+TORCH := torch>=2.13,<2.14
 PROXIES := az,trainability_formula,smallest_share,identity_blocks
 WORKERS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
@@ -37,7 +38,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "azlib needs Python >= 3.10: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(PY) -m pip install --quiet --index-url $(TORCH_INDEX) "torch>=2.13,<2.14")
+	$(if $(TORCH_INDEX),$(PY) -m pip install --quiet --index-url $(TORCH_INDEX) "$(TORCH)")
 	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
