@@ -63,7 +63,9 @@ def test_failing_notebook_leaves_no_result(tmp_path):
             nbformat.v4.new_code_cell("n = 1  # how many", metadata={"tags": ["parameters"]}),
             nbformat.v4.new_code_cell("raise ValueError('no good')"),
         ],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
     )
     source = tmp_path / "broken.ipynb"
     nbformat.write(notebook, source)

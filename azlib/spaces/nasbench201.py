@@ -238,10 +238,11 @@ class Cell(nn.Module):
 
 
 class LeanCell(nn.Module):
-    """The same function as `Cell` for less work.
+    """The same function as `Cell`, at initialisation, for less work.
 
-    Dead edges are not built, edges that leave one node share its ReLU and its pooled value, and
-    pooling is a depth-wise convolution, which runs several times faster on a CPU.
+    Dead edges are not built (what reaches them is zero until a normalisation layer learns a
+    shift), edges that leave one node share its ReLU and its pooled value, and pooling is a
+    depth-wise convolution, which runs several times faster on a CPU.
     """
 
     def __init__(self, operations: tuple[str, ...], channels: int):
