@@ -13,12 +13,14 @@ NB201 ?=
 TORCH_INDEX ?=
 TORCH := torch>=2.13,<2.14
 PROXIES := az,trainability_formula,smallest_share,identity_blocks
+SEEDS ?= 2
 WORKERS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 ifneq ($(NB201),)
   ifeq ($(wildcard $(NB201)),)
-    $(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder or an exported CSV, or leave NB201 out for the embedded ground truth)
+    $(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder or an exported CSV, or leave NB201 out for the embedded ground truth (no spaces in the path))
   endif
+  override NB201 := $(realpath $(wildcard $(NB201)))
 endif
 
 VENV := .venv
@@ -29,7 +31,7 @@ BUILD := .build/$(SOURCE)
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 SCORES := $(wildcard data/scores/*.parquet)
 
-.PHONY: help figures test lab scores check-scores bench lint format clean
+.PHONY: FORCE help figures test lab scores check-scores bench lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -45,8 +47,11 @@ $(READY): pyproject.toml
 figures: $(NOTEBOOKS:notebooks/%.ipynb=$(BUILD)/%.ipynb) ## run the notebooks, write figures/
 	@echo "figures/ is up to date ($(SOURCE))"
 
-$(BUILD)/%.ipynb: notebooks/%.ipynb $(READY) environment.yml $(wildcard azlib/*.py azlib/*/*.py) $(SCORES) $(NB201)
-	@$(PY) -m azlib run $< $@ $(if $(NB201),-p source="$(abspath $(NB201))")
+$(BUILD)/%.ipynb: notebooks/%.ipynb $(READY) environment.yml $(wildcard azlib/*.py azlib/*/*.py) $(SCORES) $(NB201) $(BUILD)/source
+	@$(PY) -m azlib run $< $@ $(if $(NB201),-p source="$(NB201)")
+
+$(BUILD)/source: FORCE  # another ground truth is another input, however old its file
+	@mkdir -p $(BUILD); echo '$(NB201)' | cmp -s - $@ || echo '$(NB201)' > $@
 
 test: $(READY) ## run the tests
 	$(PY) -m pytest
@@ -58,7 +63,7 @@ scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	for px in 32 16; do \
 	  $(PY) -m azlib sweep --resolution $$px --seed 1 --proxies $(PROXIES) \
 	    --workers $(WORKERS) --out data/scores/az_nasbench201_$${px}px.parquet && \
-	  $(PY) -m azlib sweep --resolution $$px --seed 2-5 --unique --proxies $(PROXIES) \
+	  $(PY) -m azlib sweep --resolution $$px --seed $(SEEDS) --unique --proxies $(PROXIES) \
 	    --workers $(WORKERS) --out data/scores/az_nasbench201_$${px}px_unique.parquet || exit 1; \
 	done
 	$(PY) -m azlib sweep --eval --sample 500 --proxies $(PROXIES) --workers $(WORKERS) \

@@ -200,14 +200,16 @@ def _lines(path: Path) -> list[str]:
 
 def _seeds(text: str) -> list[int]:
     """`1`, `1,2,3` or `1-5`."""
+    seeds: list[int] = []
     try:
-        seeds: list[int] = []
         for part in text.split(","):
             first, _, last = part.partition("-")
             seeds += range(int(first), int(last or first) + 1)
-        return seeds
     except ValueError:
-        raise AzlibError(f"seeds {text!r}: expected 1 or 1,2,3 or 1-5") from None
+        seeds = []
+    if not seeds:
+        raise AzlibError(f"seeds {text!r}: expected 1 or 1,2,3 or 1-5")
+    return seeds
 
 
 def _literal(text: str):

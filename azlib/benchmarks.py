@@ -344,7 +344,7 @@ def _pth_states(path: Path) -> Iterator[tuple[str, dict]]:
         try:
             with torch.serialization.safe_globals(allowed):
                 content = torch.load(file, map_location="cpu", weights_only=True)
-            infos = content["arch2infos"]
+            infos = dict(content["arch2infos"])
             indexes = sorted(infos)
         except Exception as error:
             foreign = re.search(r"GLOBAL ([\w.]+)", str(error))

@@ -111,15 +111,7 @@ def trace(
         for parameter, _ in flags:
             parameter.requires_grad_(False)  # only gradients of features are wanted
         with torch.enable_grad():
-            model(inputs)
-    except (RuntimeError, ValueError) as error:
-        if isinstance(error, AzlibError) or "memory" in str(error):
-            raise
-        reason = str(error).splitlines()[0]
-        raise AzlibError(
-            f"{type(model).__name__} does not run on an input of shape {tuple(inputs.shape)}: "
-            f"{reason}"
-        ) from error
+            forward(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()
@@ -128,6 +120,22 @@ def trace(
     if missed := [name for name in names if name not in tap.seen]:
         raise AzlibError(f"block never reached by the forward pass: {', '.join(missed)}")
     return Trace(tap.covariances, tap.transfers, tap.identities)
+
+
+def forward(model: nn.Module, inputs: Tensor) -> None:
+    """Runs the model; whatever it raises becomes an `AzlibError` of one line."""
+    try:
+        model(inputs)
+    except AzlibError:
+        raise
+    except Exception as error:  # a stranger's forward pass can fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in reason:
+            raise AzlibError("out of memory: lower the batch or the resolution") from error
+        raise AzlibError(
+            f"{type(model).__name__} does not run on an input of shape {tuple(inputs.shape)}: "
+            f"{reason}"
+        ) from error
 
 
 class _Tap:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from azlib.errors import AzlibError
+from azlib.files import replacing
 from azlib.plots import STYLE
 from azlib.tables import latex, markdown
 
@@ -30,20 +29,13 @@ def write(
     texts = {".csv": numbers.to_csv(index=False, float_format="%.6g")}
     if table is not None:
         texts |= {".md": markdown(table), ".tex": latex(table)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix, text in texts.items():
-            temporary = folder / f"{stem}{suffix}.tmp"
+    for suffix, text in texts.items():
+        with replacing(folder / f"{stem}{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, folder / f"{stem}{suffix}")
-        if figure is not None:
-            for suffix in (".png", ".pdf"):
-                temporary = folder / f"{stem}.tmp"
-                # No creation date: an unchanged figure is an unchanged file.
-                metadata = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
-                with plt.rc_context(STYLE):
-                    figure.savefig(temporary, format=suffix[1:], metadata=metadata)
-                os.replace(temporary, folder / f"{stem}{suffix}")
-    except OSError as error:
-        raise AzlibError(f"cannot write exhibit {stem} to {folder}: {error.strerror}") from error
+    if figure is not None:
+        for suffix in (".png", ".pdf"):
+            # No creation date: an unchanged figure is an unchanged file.
+            metadata = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
+            with replacing(folder / f"{stem}{suffix}") as temporary, plt.rc_context(STYLE):
+                figure.savefig(temporary, format=suffix[1:], metadata=metadata)
     return folder / f"{stem}.csv"

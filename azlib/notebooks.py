@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+from nbclient.exceptions import DeadKernelError
+from nbformat.reader import NotJSONError
 
 from azlib.errors import AzlibError, unknown
 
@@ -16,7 +18,10 @@ def parameters(notebook: str | Path) -> dict[str, str]:
     notebook = Path(notebook)
     if not notebook.is_file():
         raise AzlibError(f"no notebook {notebook}")
-    found = papermill.inspect_notebook(str(notebook))
+    try:
+        found = papermill.inspect_notebook(str(notebook))
+    except (NotJSONError, ValueError) as error:
+        raise AzlibError(f"{notebook} is not a notebook that papermill can read") from error
     return {name: entry["default"] for name, entry in found.items()}
 
 
@@ -32,9 +37,9 @@ def run(notebook: str | Path, output: str | Path, values: dict[str, Any] | None 
     for name in values:
         if name not in known:
             raise unknown(f"parameter of {notebook.name}", name, known)
-    output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_suffix(".failed.ipynb")
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(
             str(notebook),
             str(draft),
@@ -44,9 +49,12 @@ def run(notebook: str | Path, output: str | Path, values: dict[str, Any] | None 
             log_output=False,
         )
     except papermill.PapermillExecutionError as error:
+        reason = (error.evalue.splitlines() or [""])[0]
         raise AzlibError(
-            f"{notebook.name} failed in cell {error.cell_index}: {error.ename}: "
-            f"{error.evalue}; see {draft}"
+            f"{notebook.name} failed in cell {error.cell_index}: {error.ename}: {reason}; "
+            f"see {draft}"
         ) from error
+    except (OSError, DeadKernelError) as error:
+        raise AzlibError(f"{notebook.name} could not be run: {error}") from error
     os.replace(draft, output)
     return output

@@ -42,7 +42,10 @@ class Settings:
 def read(path: str | Path) -> pd.DataFrame:
     """A score file as a DataFrame: `arch`, `seed`, one column per proxy, `seconds`."""
     read_settings(path)
-    return pd.read_parquet(path)
+    try:
+        return pd.read_parquet(path)
+    except (OSError, pa.ArrowException) as error:
+        raise AzlibError(f"{path} is damaged: restore it, or delete it and run again") from error
 
 
 def expand(scores: pd.DataFrame, space: Any) -> pd.DataFrame:
@@ -71,9 +74,13 @@ def read_settings(path: str | Path) -> Settings:
             f"no score file {path}: make it with `make scores` or `python -m azlib sweep`"
         )
     try:
-        fields = json.loads(pq.read_schema(path).metadata[METADATA_KEY])
-        return Settings(**{**fields, "proxies": tuple(fields["proxies"])})
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        schema = pq.read_schema(path)
+        fields = json.loads(schema.metadata[METADATA_KEY])
+        settings = Settings(**{**fields, "proxies": tuple(fields["proxies"])})
+        if schema.names != ["arch", "seed", *settings.proxies, "seconds"]:
+            raise ValueError("other columns")
+        return settings
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise AzlibError(f"{path} is not a score file of this version, or is damaged") from error
 
 

@@ -17,9 +17,11 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
+import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -34,7 +36,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from azlib.errors import AzlibError
+from azlib.files import replacing
 from azlib.scores import METADATA_KEY, Settings, read, read_settings
+
+_PART = r"\d{12}-\d{12}\.parquet"  # first and last position (exclusive) of a chunk
 
 
 def sweep(
@@ -69,56 +74,101 @@ def sweep(
     A failing architecture gets NaN scores and is listed at the end. Returns `out`.
     Raises `AzlibError` when `out` or its parts hold scores of other settings or architectures.
     """
-    from azlib.proxies import names  # here, so that reading scores loads no torch
+    from azlib.proxies import check_settings, names  # here, so that reading scores loads no torch
 
-    out, seeds = Path(out), tuple(seeds)
+    out, seeds = Path(out), tuple(dict.fromkeys(seeds))
     settings = Settings(
         space.name,
         tuple(names(proxies)),
         batch,
-        resolution or space.input_shape[-1],
+        space.input_shape[-1] if resolution is None else resolution,
         init=init,
         train=train,
         unique=unique,
         device=device,
     )
+    check_settings(init, device, (batch, 3, settings.resolution, settings.resolution))
     if chunk < 1 or (workers is not None and workers < 1):
         raise AzlibError(f"chunk={chunk}, workers={workers}: both must be at least 1")
-    if archs is None and not isinstance(space, Iterable):
-        raise AzlibError(f"{space.name} is too large to enumerate: give the architectures to score")
+    if not seeds:
+        raise AzlibError("no seed given: expected at least one, such as 1")
+    if out.suffix != ".parquet" or out.is_dir():
+        raise AzlibError(f"cannot write scores to {out}: give a file name that ends in .parquet")
+    archs = _checked(space, archs, once=len(seeds) == 1 and not unique)
+    done_before: set[tuple[str, int]] = set()
     if out.exists():
         _check_settings(out, settings)
-    parts = out.with_name(out.name + ".parts")
-    parts.mkdir(parents=True, exist_ok=True)
-    done_before = _keys(out) if out.exists() else set()
+        done_before = set(_rows_held(out))
+    parts = _prepare(out, done_before)
 
     def items() -> Iterator[tuple[str, int]]:
         for seed in seeds:
-            stream: Iterable[str] = space if archs is None else archs
-            if unique:
-                stream = _distinct(space, stream)
-            for arch in stream:
+            for arch in _distinct(space, archs) if unique else archs:
                 if (arch, seed) not in done_before:
                     yield arch, seed
 
     total = _length(space, archs, unique)
     total = None if total is None else total * len(seeds) - len(done_before)
     failures: list[str] = []
-    with _bar(total, progress, out.name) as bar:
-        todo = _missing(items(), parts, chunk, settings, bar)
-        with executor(scheduler, workers) as pool:
+    scored = 0
+    try:
+        with (
+            _bar(total, progress, out.name) as bar,
+            executor(scheduler, workers) as pool,
+        ):
+            todo = _missing(items(), parts, chunk, settings, bar)
             limit = 3 * _width(pool, workers)
             for path, rows, failed in _run(pool, todo, space, settings, parts, limit):
+                if len(failed) == len(rows) > 1 and scored == len(failures):
+                    raise AzlibError(f"every architecture fails, the first is {failed[0]}")
                 _write(path, rows, settings)
+                scored += len(rows)
                 failures += failed
                 bar.update(len(rows))
-    _join(out, parts, settings)
-    _write_datasheet(out, settings)
+    except KeyboardInterrupt:
+        raise AzlibError(f"stopped; run the same command to continue from {parts}") from None
+    if _join(out, parts, settings):
+        _write_datasheet(out, settings)
     for failure in failures:
         tqdm.write(failure)
     if failures:
         tqdm.write(f"{len(failures)} architectures failed: their scores are NaN and rank last")
     return out
+
+
+def _checked(space: Any, archs: Iterable[str] | None, once: bool) -> Iterable[str]:
+    """The architectures to score: a list is checked whole before anything is scored, a stream
+    (which can be read only once) as it passes."""
+    if archs is None:
+        if not isinstance(space, Iterable):
+            raise AzlibError(f"{space.name} is too large to enumerate: give the architectures")
+        return space
+    if iter(archs) is archs:
+        if not once:
+            raise AzlibError("a stream of architectures is read once: several seeds or unique=True "
+                             "need a list")  # fmt: skip
+        return (arch for arch in archs if space.count(arch))  # counting refuses a malformed one
+    archs = list(dict.fromkeys(archs))
+    if not archs:
+        raise AzlibError("no architectures to score: the list is empty")
+    for arch in archs:
+        space.count(arch)
+    return archs
+
+
+def _prepare(out: Path, done: set[tuple[str, int]]) -> Path:
+    """The folder of the parts, without what an earlier run left over."""
+    parts = out.with_name(out.name + ".parts")
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AzlibError(f"cannot create {parts}: {error.strerror}") from error
+    for stale in parts.glob("*.tmp"):
+        stale.unlink()
+    for path in _part_files(parts):  # killed between joining the parts and removing them
+        if done and done >= set(_rows_held(path)):
+            path.unlink()
+    return parts
 
 
 # --- one chunk, in a worker process --------------------------------------------------------
@@ -150,6 +200,8 @@ def score_chunk(
                 device=settings.device,
             )
         except Exception as error:  # one bad architecture must not end a night's sweep
+            if isinstance(error, MemoryError) or "out of memory" in str(error):
+                raise AzlibError(f"out of memory on {arch}: lower batch or workers") from error
             scores = dict.fromkeys(settings.proxies, math.nan)
             failures.append(f"{arch} seed {seed}: {type(error).__name__}: {error}")
         seconds = time.process_time() - start
@@ -174,7 +226,9 @@ def executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
     """Local processes, or a Dask cluster behind the same interface."""
     if scheduler is None:
         count = workers or os.cpu_count() or 1
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+        # Ctrl-C is for this process: it stops the workers.
+        ignore = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), **ignore)
         try:
             yield pool
         finally:
@@ -216,10 +270,6 @@ def _run(
             for future in finished:
                 rows, failed = future.result()
                 yield flying.pop(future), rows, failed
-    except KeyboardInterrupt:
-        for future in flying:
-            future.cancel()
-        raise AzlibError(f"stopped; run the same command to continue from {parts}") from None
     except BrokenProcessPool as error:
         raise AzlibError(
             "a worker process died (killed, or out of memory: lower batch or workers); run the "
@@ -231,9 +281,7 @@ def _missing(
     items: Iterator[tuple[str, int]], parts: Path, chunk: int, settings: Settings, bar: tqdm
 ) -> Iterator[tuple[Path, list[tuple[str, int]]]]:
     """Chunks of positions that no part covers; parts that exist are checked as they pass."""
-    for stale in parts.glob("*.tmp"):
-        stale.unlink()
-    ready = {_positions(path)[0]: path for path in sorted(parts.glob("*.parquet"))}
+    ready = {int(path.stem.split("-")[0]): path for path in _part_files(parts)}
     position, pending = 0, []
     while True:
         if position in ready:
@@ -242,8 +290,7 @@ def _missing(
                 pending = []
             path = ready[position]
             _check_settings(path, settings)
-            table = pq.read_table(path, columns=["arch", "seed"])
-            held = list(zip(table["arch"].to_pylist(), table["seed"].to_pylist(), strict=True))
+            held = _rows_held(path)
             if held != list(itertools.islice(items, len(held))):
                 raise AzlibError(
                     f"{path} holds other architectures than this sweep: delete {parts} or choose "
@@ -269,9 +316,14 @@ def _part(parts: Path, end: int, items: list) -> Path:
     return parts / f"{end - len(items):012d}-{end:012d}.parquet"
 
 
-def _positions(path: Path) -> tuple[int, int]:
-    first, last = path.stem.split("-")
-    return int(first), int(last)
+def _part_files(parts: Path) -> list[Path]:
+    return sorted(path for path in parts.iterdir() if re.fullmatch(_PART, path.name))
+
+
+def _rows_held(path: Path) -> list[tuple[str, int]]:
+    """(architecture, seed) of each row of a score file, in order."""
+    table = pq.read_table(path, columns=["arch", "seed"])
+    return list(zip(table["arch"].to_pylist(), table["seed"].to_pylist(), strict=True))
 
 
 def _distinct(space: Any, archs: Iterable[str]) -> Iterator[str]:
@@ -283,13 +335,10 @@ def _distinct(space: Any, archs: Iterable[str]) -> Iterator[str]:
             yield same
 
 
-def _length(space: Any, archs: Iterable[str] | None, unique: bool) -> int | None:
+def _length(space: Any, archs: Iterable[str], unique: bool) -> int | None:
     if unique:
-        return len({space.canonical(a) for a in (space if archs is None else archs)})
-    try:
-        return len(space if archs is None else archs)
-    except TypeError:
-        return None
+        return len({space.canonical(arch) for arch in archs})
+    return len(archs) if isinstance(archs, Sized) else None
 
 
 def _bar(total: int | None, progress: bool, name: str) -> tqdm:
@@ -302,42 +351,30 @@ def _bar(total: int | None, progress: bool, name: str) -> tqdm:
 def _write(path: Path, rows: list[dict], settings: Settings) -> None:
     table = pa.Table.from_pylist(rows)
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(asdict(settings)).encode()})
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         pq.write_table(table, temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AzlibError(
-            f"cannot write {path}: {error.strerror}; free some space and run again"
-        ) from error
 
 
-def _join(out: Path, parts: Path, settings: Settings) -> None:
-    """Streams the parts, in order, behind what OUT held, into a new OUT; then removes them."""
-    paths = ([out] if out.exists() else []) + sorted(parts.glob("*.parquet"))
-    if paths == [out]:
-        shutil.rmtree(parts)
-        return
-    temporary = out.with_name(out.name + ".tmp")
-    schema = pq.read_schema(paths[0])
-    try:
-        with pq.ParquetWriter(temporary, schema) as writer:
+def _join(out: Path, parts: Path, settings: Settings) -> bool:
+    """Streams the parts, in order, behind what OUT held, into a new OUT; then removes them.
+
+    Returns whether there was anything to add.
+    """
+    new = _part_files(parts)
+    if new:
+        paths = ([out] if out.exists() else []) + new
+        for path in paths:
+            _check_settings(path, settings)
+        schema = pq.read_schema(paths[0])
+        with replacing(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
             batch: list[pa.Table] = []
             for path in paths:
                 batch.append(pq.read_table(path, schema=schema))
-                if sum(map(len, batch)) >= 65536:
+                if sum(map(len, batch)) >= 65536 or path == paths[-1]:
                     writer.write_table(pa.concat_tables(batch))
                     batch = []
-            if batch:
-                writer.write_table(pa.concat_tables(batch))
-        os.replace(temporary, out)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AzlibError(
-            f"cannot write {out}: {error.strerror}; free some space and run again"
-        ) from error
     shutil.rmtree(parts)
+    return bool(new)
 
 
 def _check_settings(path: Path, settings: Settings) -> None:
@@ -353,11 +390,6 @@ def _check_settings(path: Path, settings: Settings) -> None:
         )
 
 
-def _keys(path: Path) -> set[tuple[str, int]]:
-    table = pq.read_table(path, columns=["arch", "seed"])
-    return set(zip(table["arch"].to_pylist(), table["seed"].to_pylist(), strict=True))
-
-
 def recompute(path: str | Path, count: int, seed: int) -> float:
     """Scores `count` random rows of a score file afresh; the largest relative difference.
 
@@ -365,6 +397,8 @@ def recompute(path: str | Path, count: int, seed: int) -> float:
     """
     from azlib import spaces
 
+    if count < 1:
+        raise AzlibError(f"count={count}: expected at least 1 row to recompute")
     settings, rows = read_settings(path), read(path)
     space = spaces.get(settings.space, settings.resolution)
     rows = rows.sample(min(count, len(rows)), random_state=seed)
@@ -397,7 +431,8 @@ def _write_datasheet(out: Path, settings: Settings) -> None:
         "python": platform.python_version(),
         "cpu": cpu_name(),
     }
-    out.with_suffix(".json").write_text(json.dumps(sheet, indent=2) + "\n")
+    with replacing(out.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(sheet, indent=2) + "\n")
 
 
 def cpu_name() -> str:

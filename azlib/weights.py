@@ -53,7 +53,7 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator) -> Non
         raise unknown("initialisation", method, INITIALISATIONS)
     draw = INITIALISATIONS[method]
     for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
             weight = torch.empty(module.weight.shape)
             receptive = weight[0, 0].numel()
             fans = (weight.shape[1] * receptive, weight.shape[0] * receptive)

@@ -53,10 +53,11 @@ def test_benchmark_info_and_export(tmp_path):
         (["sweep", "--proxies", "expresivity", "--out", "x"], "Did you mean 'expressivity'"),
         (["sweep", "--space", "nasbench", "--out", "x"], "Did you mean 'nasbench201'"),
         (["sweep", "--seed", "one", "--out", "x"], "expected 1 or 1,2,3 or 1-5"),
+        (["sweep", "--seed", "5-1", "--out", "x"], "expected 1 or 1,2,3 or 1-5"),
         (["sweep", "--archs", "/none", "--out", "x"], "expected one architecture a line"),
         (["benchmark", "info", "/none.pth"], "/none.pth"),
         (["check-scores", "/none.parquet"], "no score file"),
-        (["run", "/none.ipynb", "/tmp/x.ipynb"], "no notebook"),
+        (["run", "/none.ipynb", "x.ipynb"], "no notebook"),
         (["run", "x.ipynb", "y.ipynb", "-p", "seed"], "expected name=value"),
     ],
 )

@@ -34,7 +34,7 @@ def test_an_unchanged_exhibit_is_an_unchanged_file(tmp_path):
 
 def test_an_exhibit_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(AzlibError, match="cannot write exhibit e"):
+    with pytest.raises(AzlibError, match=r"cannot write .*e\.csv"):
         exhibits.write("e", tmp_path / "file" / "figures", FRAME)
 
 

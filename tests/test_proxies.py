@@ -152,6 +152,15 @@ def test_score_leaves_the_model_alone_and_depends_on_its_arguments_only():
     assert model.training and not any(m._forward_hooks for m in model.modules())
 
 
+def test_dropout_and_other_dimensions_are_seeded_too():
+    layers = [nn.Conv1d(3, 8, 3), nn.ReLU(), nn.Dropout(0.5), nn.ConvTranspose1d(8, 8, 3)]
+    first, again = (
+        azlib.score(nn.Sequential(*layers), (8, 3, 12), blocks=["1", "2"], proxies="expressivity")
+        for _ in "ab"
+    )
+    assert first == again
+
+
 def test_complexity_of_any_model_is_its_macs():
     macs = 3 * 8 * 9 * 16 * 16 + 8 * 8 * 9 * 8 * 8 + 8 * 4
     assert azlib.score(Tiny(), SHAPE, proxies="complexity") == {"complexity": macs}
@@ -184,6 +193,13 @@ def test_odd_sizes_are_padded_not_refused():
         (lambda: azlib.score(Tiny(), SHAPE, blocks=["a"]), "at least 2 are needed"),
         (lambda: azlib.score(Tiny(), SHAPE, blocks=["a", "unused"]), "never reached.*unused"),
         (lambda: azlib.score(Tiny(), (16, 5, 16, 16)), "does not run on an input of shape"),
+        (lambda: azlib.score(Tiny(), (16, 5, 16, 16), proxies="complexity"), "does not run"),
+        (lambda: azlib.score(Tiny(), 64), "expected positive integers"),
+        (lambda: azlib.score(Tiny(), SHAPE, device="gpu"), "unknown device 'gpu'"),
+        (
+            lambda: azlib.score(nn.Sequential(Tiny(), nn.Unfold(99)), SHAPE, blocks=["0.a", "0.b"]),
+            "does not run",
+        ),
         (lambda: azlib.score(Tiny(), (1, 3, 16, 16)), "at least 2"),
         (lambda: azlib.score(Tiny(), (16, 3, 16.5, 16)), "expected positive integers"),
         (lambda: azlib.score(Tiny(), SHAPE, proxies="expresivity"), "mean 'expressivity'"),

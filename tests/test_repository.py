@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LAYERS = [
     ("errors",),
-    ("paper", "aggregate", "tables", "plots"),
+    ("paper", "aggregate", "tables", "plots", "files"),
     ("metrics",),
     ("benchmarks", "exhibits", "notebooks"),
     ("spaces",),

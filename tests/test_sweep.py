@@ -107,12 +107,93 @@ def test_resuming_with_another_list_or_settings_is_refused(tmp_path):
         small(tmp_path / "t.parquet", archs=ARCHS[5:])
 
 
+class Fragile(nb.NASBench201):
+    """A space with one architecture that cannot be built."""
+
+    def build(self, arch):
+        if arch == ARCHS[4]:
+            raise RuntimeError("no such luck")
+        return super().build(arch)
+
+
 def test_a_failing_architecture_is_listed_and_the_sweep_goes_on(tmp_path, capfd):
-    result = small(tmp_path / "s.parquet", archs=[ARCHS[1], "|broken|", ARCHS[3]])
-    assert result["expressivity"].isna().tolist() == [False, True, False]
-    assert "1 architectures failed" in capfd.readouterr().out
+    out = tmp_path / "s.parquet"
+    options = {"batch": 4, "workers": 1, "progress": False}
+    sweep(Fragile(resolution=8), out, archs=[ARCHS[1], ARCHS[4], ARCHS[3]], **options)
+    assert scores.read(out)["expressivity"].isna().tolist() == [False, True, False]
+    shown = capfd.readouterr().out
+    assert "no such luck" in shown and "1 architectures failed" in shown
     sheet = json.loads((tmp_path / "s.json").read_text())
     assert sheet["failed"] == 1 and sheet["rows"] == 3
+
+
+def test_a_setting_that_fails_everywhere_stops_the_sweep(tmp_path):
+    out = tmp_path / "s.parquet"
+    with pytest.raises(AzlibError, match=r"every architecture fails, .*unknown initialisation"):
+        small(out, archs=ARCHS[3:6], init="own")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"archs": [ARCHS[0], "|broken|"]}, "not a NAS-Bench-201 architecture"),
+        ({"archs": []}, "list is empty"),
+        ({"archs": iter(ARCHS), "seeds": (1, 2)}, "read once"),
+        ({"archs": iter(ARCHS), "unique": True}, "read once"),
+        ({"seeds": ()}, "no seed given"),
+        ({"init": "kaiming"}, "unknown initialisation"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"resolution": 0}, "expected positive integers"),
+        ({"batch": 1}, "must be at least 2"),
+        ({"chunk": 0}, "at least 1"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_scored(tmp_path, options, message):
+    with pytest.raises(AzlibError, match=message):
+        small(tmp_path / "s.parquet", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["s.json", "s", "folder.parquet"])
+def test_scores_go_to_a_parquet_file(tmp_path, name):
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(AzlibError, match=r"ends in \.parquet"):
+        small(tmp_path / name)
+
+
+def test_duplicates_are_scored_once(tmp_path):
+    result = small(tmp_path / "s.parquet", archs=[*ARCHS[:2], ARCHS[0]], seeds=(1, 1))
+    assert result["arch"].tolist() == ARCHS[:2]
+
+
+def test_a_sweep_killed_between_joining_and_cleaning_resumes(tmp_path):
+    out = tmp_path / "s.parquet"
+    before = small(out, archs=ARCHS[:2])
+    parts = tmp_path / "s.parquet.parts"
+    parts.mkdir()
+    (parts / "000000000000-000000000002.parquet").write_bytes(out.read_bytes())
+    (parts / "notes.parquet").write_text("a stray file")
+    assert same(small(out, archs=ARCHS[:3]).iloc[:2], before)
+
+
+def test_a_file_with_other_columns_is_refused_and_kept(tmp_path):
+    out = tmp_path / "s.parquet"
+    small(out, archs=ARCHS[:2])
+    table = pq.read_table(out)
+    pq.write_table(table.drop_columns(["trainability"]), out)
+    content = out.read_bytes()
+    with pytest.raises(AzlibError, match="not a score file"):
+        small(out, archs=ARCHS[:3])
+    assert out.read_bytes() == content
+
+
+def test_nothing_new_leaves_file_and_datasheet_alone(tmp_path):
+    out = tmp_path / "s.parquet"
+    small(out, archs=ARCHS[:2])
+    (tmp_path / "s.json").write_text("as it was")
+    small(out, archs=ARCHS[:2])
+    assert (tmp_path / "s.json").read_text() == "as it was"
 
 
 def test_unique_scores_each_network_once(tmp_path):
@@ -225,9 +306,14 @@ def test_a_long_list_streams(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "score_chunk", instant)
     monkeypatch.setattr(module, "executor", lambda *_: ThreadPoolExecutor(1))
+
+    class Endless(nb.NASBench201):
+        def count(self, arch):
+            return {"macs": 1.0}
+
     out = tmp_path / "big.parquet"
     options = {"proxies": "expressivity", "archs": ids(), "chunk": chunk, "workers": 1}
-    sweep(SPACE, out, progress=False, **options)
+    sweep(Endless(), out, progress=False, **options)
     assert lead <= 4 * chunk
     file = pq.ParquetFile(out)
     assert file.metadata.num_rows == total and file.num_row_groups > 5

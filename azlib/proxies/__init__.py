@@ -20,8 +20,8 @@ from azlib import blocks as _blocks
 from azlib.aggregate import AZ_NAS, aggregate
 from azlib.aggregate import rank as rank_values
 from azlib.errors import AzlibError, unknown
-from azlib.inputs import gaussian, generator
-from azlib.weights import initialise
+from azlib.inputs import check_shape, gaussian, generator
+from azlib.weights import INITIALISATIONS, initialise
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def names(proxies: str | Iterable[str] = "az") -> list[str]:
     """
     if isinstance(proxies, str):
         proxies = [name.strip() for name in proxies.split(",")]
-    chosen = [name for given in proxies for name in (AZ_NAS if given == "az" else [given])]
+    given = [name for part in proxies for name in (AZ_NAS if part == "az" else [part])]
+    chosen = list(dict.fromkeys(given))
     for name in chosen:
         if name not in REGISTRY:
             raise unknown("proxy", name, ["az", *REGISTRY])
@@ -89,7 +90,7 @@ class Probe:
 def count_macs(model: nn.Module, inputs: Tensor) -> float:
     """Multiply-accumulates per image of convolutions and matrix products, by running two images."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(inputs[:2])
+        _blocks.forward(model, inputs[:2])
     return counter.get_total_flops() / 2 / 2  # two FLOPs a MAC, two images
 
 
@@ -111,7 +112,8 @@ def score(
     input_shape: (B, C, H, W) of the Gaussian input. seed: with `architecture` (default: the
     printed form of the model) fixes weights, input and ±1 vectors. proxies: "az" or names.
     blocks: names of the primary blocks (default: `model.primary_blocks`). init: one of
-    `weights.INITIALISATIONS`, or None to keep the model's weights. train: batch statistics in
+    `weights.INITIALISATIONS`, or None to keep the model's weights; it draws convolutions and linear
+    layers anew, parameters of other kinds keep the model's values. train: batch statistics in
     normalisation layers (the paper's setting for CNNs; ViTs use False). macs: complexity if it
     is already known.
 
@@ -148,14 +150,28 @@ def score_in_place(
 ) -> dict[str, float]:
     """`score` without the copy, for a network built for this purpose: its weights are replaced."""
     chosen = names(proxies)
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise AzlibError('device="cuda" but PyTorch sees no GPU here: use device="cpu"')
+    check_settings(init, device, input_shape)
     if init is not None:
         initialise(model, init, generator(seed, architecture, "weights"))
     model.train(train).to(device)
     inputs = gaussian(tuple(input_shape), generator(seed, architecture, "input")).to(device)
     probe = Probe(model, inputs, generator(seed, architecture, "signs"), blocks, macs)
-    return {name: float(REGISTRY[name].function(probe)) for name in chosen}
+    with torch.random.fork_rng():  # what the model itself draws, dropout for one, is seeded too
+        torch.manual_seed(generator(seed, architecture, "forward").initial_seed())
+        return {name: float(REGISTRY[name].function(probe)) for name in chosen}
+
+
+def check_settings(init: str | None, device: str, input_shape: tuple[int, ...]) -> None:
+    """Raises `AzlibError` for an initialisation, device or input shape that cannot be."""
+    if init not in (None, "own", *INITIALISATIONS):
+        raise unknown("initialisation", init, INITIALISATIONS)
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise unknown("device", device, ["cpu", "cuda", "cuda:0"]) from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise AzlibError(f'device="{device}" but PyTorch sees no GPU here: use device="cpu"')
+    check_shape(input_shape)
 
 
 def rank(
