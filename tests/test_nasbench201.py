@@ -132,13 +132,13 @@ def test_same_network_means_equal_outputs():
 @settings(max_examples=8, deadline=None)
 @given(architectures, st.booleans())
 def test_lean_network_is_the_same_function(arch, train):
-    full = randomised(nb.Network(arch)).train(train)
-    lean = nb.Network(arch, lean=True).train(train)
+    full = randomised(nb.Network(arch)).double().train(train)
+    lean = nb.Network(arch, lean=True).double().train(train)
     missing, _ = lean.load_state_dict(full.state_dict(), strict=False)
     assert not missing
-    x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        torch.testing.assert_close(lean(x), full(x), rtol=1e-4, atol=1e-4)
+    x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(2)).double()
+    with torch.no_grad():  # in float64: 15 batch normalisations in a row magnify round-off
+        torch.testing.assert_close(lean(x), full(x), rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("dataset", nb.DATASETS)
