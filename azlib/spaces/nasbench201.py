@@ -291,7 +291,7 @@ def _inverse_counts(height: int, width: int, dtype: torch.dtype, device: torch.d
         return (at > 0).int() + 1 + (at < n - 1).int()
 
     counts = neighbours(height)[:, None] * neighbours(width)[None, :]
-    return (1.0 / counts).to(dtype).to(device)
+    return (1.0 / counts.double()).to(dtype).to(device)
 
 
 class ReductionBlock(nn.Module):
