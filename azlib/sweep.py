@@ -237,7 +237,7 @@ def executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise AzlibError("a scheduler needs Dask: pip install 'azlib[cluster]'") from error
+        raise AzlibError("a scheduler needs Dask: pip install dask distributed") from error
     try:
         client = Client(scheduler, timeout="20s")
     except (OSError, TimeoutError, ValueError) as error:
