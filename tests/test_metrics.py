@@ -1,6 +1,5 @@
 from functools import partial
 from itertools import permutations, product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -74,10 +73,7 @@ def test_agreement_is_scipys_on_ordinary_columns():
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "imagenet16-120"])
-def test_trainable_layers_agree_with_nas_bench_201_as_published(dataset):
-    shared = Path(__file__).parents[1].parent / "shared" / "data"
-    if not shared.exists():
-        pytest.skip("needs ../shared/data (development only)")
+def test_trainable_layers_agree_with_nas_bench_201_as_published(shared, dataset):
     table = pd.read_csv(shared / "nas-bench-201" / "accuracies.csv")
     accuracies = table[dataset.replace("-", "_") + "_test"]
     layers = table.arch.str.count("nor_conv")  # every layer outside the cells is common to all
