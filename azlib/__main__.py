@@ -41,6 +41,12 @@ def sweep(
     train: Annotated[
         bool, typer.Option("--train/--eval", help="batch or running statistics in BN")
     ] = True,
+    input: Annotated[
+        str, typer.Option(help="gaussian, or a source of images, for proxies that read noise")
+    ] = "gaussian",
+    images: Annotated[
+        str, typer.Option(help="patches or e.g. cifar10=FOLDER, for proxies that read images")
+    ] = "patches",
     workers: Annotated[
         int | None, typer.Option(help="processes, one thread each (default: one per core)")
     ] = None,
@@ -79,6 +85,8 @@ def sweep(
         resolution=resolution,
         init=init,
         train=train,
+        input=input,
+        images=images,
         workers=workers,
         chunk=chunk,
         scheduler=scheduler,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,10 +123,10 @@ def trace(
     return Trace(tap.covariances, tap.transfers, tap.identities)
 
 
-def forward(model: nn.Module, inputs: Tensor) -> None:
-    """Runs the model; whatever it raises becomes an `AzlibError` of one line."""
+def forward(model: nn.Module, inputs: Tensor) -> Any:
+    """What the model returns; whatever it raises becomes an `AzlibError` of one line."""
     try:
-        model(inputs)
+        return model(inputs)
     except AzlibError:
         raise
     except Exception as error:  # a stranger's forward pass can fail in any way

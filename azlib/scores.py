@@ -35,12 +35,25 @@ class Settings:
     init: str = "kaiming_norm_fanin"
     train: bool = True
     input: str = "gaussian"
+    images: str | None = None  # where labelled images come from, if a proxy reads them
     unique: bool = False
     device: str = "cpu"
 
+    def without_folders(self) -> Settings:
+        """The same with sources of images by name: where a user keeps them changes no score."""
+        name = {
+            field: value and value.partition("=")[0]
+            for field, value in (("input", self.input), ("images", self.images))
+        }
+        return replace(self, **name)
+
 
 def read(path: str | Path) -> pd.DataFrame:
-    """A score file as a DataFrame: `arch`, `seed`, one column per proxy, `seconds`."""
+    """A score file as a DataFrame: `arch`, `seed`, one column per proxy, `seconds`.
+
+    `seconds` of processor time for all proxies together; `seconds_<proxy>` for those that make
+    passes of their own.
+    """
     read_settings(path)
     try:
         return pd.read_parquet(path)
@@ -77,7 +90,9 @@ def read_settings(path: str | Path) -> Settings:
         schema = pq.read_schema(path)
         fields = json.loads(schema.metadata[METADATA_KEY])
         settings = Settings(**{**fields, "proxies": tuple(fields["proxies"])})
-        if schema.names != ["arch", "seed", *settings.proxies, "seconds"]:
+        timed = {f"seconds_{name}" for name in settings.proxies}
+        columns = [name for name in schema.names if name not in timed]
+        if columns != ["arch", "seed", *settings.proxies, "seconds"]:
             raise ValueError("other columns")
         return settings
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
@@ -89,16 +104,19 @@ def load(
 ) -> pd.DataFrame:
     """The scores of every architecture of a space for one data set: one row per (arch, seed).
 
-    Reads `<family>_<space>_<resolution>px.parquet` and, where it exists, `..._unique.parquet`,
-    whose rows stand for all architectures that are the same network.
+    Reads `<family>_<space>_<resolution>px.parquet` and, where it exists, `..._unique.parquet`.
+    Rows of a sweep with `unique=True` stand for all architectures that are the same network.
     Raises `AzlibError` for an unknown data set and a missing or damaged file.
     """
     if dataset not in RESOLUTION:
         raise unknown("data set", dataset, RESOLUTION)
     stem = f"{family}_{space.name}_{RESOLUTION[dataset]}px"
-    frames = [read(Path(folder) / f"{stem}.parquet")]
-    unique = Path(folder) / f"{stem}_unique.parquet"
-    if unique.exists():
-        more = expand(read(unique), replace(space, resolution=RESOLUTION[dataset]))
-        frames.append(more[~more["seed"].isin(frames[0]["seed"].unique())])
+    paths = [Path(folder) / f"{stem}.parquet", Path(folder) / f"{stem}_unique.parquet"]
+    frames: list[pd.DataFrame] = []
+    for path in paths[: 1 + paths[1].exists()]:
+        frame = read(path)
+        if read_settings(path).unique:
+            frame = expand(frame, replace(space, resolution=RESOLUTION[dataset]))
+        seen = {seed for earlier in frames for seed in earlier["seed"].unique()}
+        frames.append(frame[~frame["seed"].isin(seen)])
     return pd.concat(frames, ignore_index=True)

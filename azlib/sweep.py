@@ -15,11 +15,13 @@ import hashlib
 import itertools
 import json
 import math
+import multiprocessing
 import os
 import platform
 import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -54,6 +56,8 @@ def sweep(
     resolution: int | None = None,
     init: str = "kaiming_norm_fanin",
     train: bool = True,
+    input: str = "gaussian",
+    images: str = "patches",
     workers: int | None = None,
     chunk: int = 32,
     scheduler: str | None = None,
@@ -66,28 +70,37 @@ def sweep(
     `seed`, one per proxy, `seconds` (of processor time). archs: an iterable of architectures,
     read as a stream (default: the whole space). unique: score `space.canonical(arch)` once for
     all architectures that are the same network, and write only those rows (`scores.expand` gives
-    all). batch: images. resolution: pixels (default: the space's). init, train, device: see
-    `proxies.score`. workers: processes of one thread each (default: one per core). chunk:
-    architectures per part file and task. scheduler: address of a Dask scheduler (`tcp://...`)
+    all). batch: images. resolution: pixels (default: the space's). init, train, input, images,
+    device: see `proxies.score`. workers: processes of one thread each (default: one per core).
+    chunk: architectures per part file and task. scheduler: address of a Dask scheduler (`tcp://...`)
     to run the chunks there instead.
 
     A failing architecture gets NaN scores and is listed at the end. Returns `out`.
     Raises `AzlibError` when `out` or its parts hold scores of other settings or architectures.
     """
-    from azlib.proxies import check_settings, names  # here, so that reading scores loads no torch
+    # Here, so that reading scores loads no torch.
+    from azlib.images import batch as load_images
+    from azlib.inputs import generator
+    from azlib.proxies import REGISTRY, check_settings, names
 
-    out, seeds = Path(out), tuple(dict.fromkeys(seeds))
-    settings = Settings(
+    out, seeds, chosen = Path(out), tuple(dict.fromkeys(seeds)), tuple(names(proxies))
+    scored_with = Settings(
         space.name,
-        tuple(names(proxies)),
+        chosen,
         batch,
         space.input_shape[-1] if resolution is None else resolution,
         init=init,
         train=train,
+        input=input,
+        images=images if any(REGISTRY[name].images for name in chosen) else None,
         unique=unique,
         device=device,
     )
-    check_settings(init, device, (batch, 3, settings.resolution, settings.resolution))
+    settings = scored_with.without_folders()
+    shape = (batch, 3, settings.resolution, settings.resolution)
+    check_settings(init, device, shape)
+    for source in {scored_with.input, scored_with.images} - {"gaussian", None}:
+        load_images(source, shape, 2, generator(1, "", "images"))  # or every architecture fails
     if chunk < 1 or (workers is not None and workers < 1):
         raise AzlibError(f"chunk={chunk}, workers={workers}: both must be at least 1")
     if not seeds:
@@ -118,7 +131,7 @@ def sweep(
         ):
             todo = _missing(items(), parts, chunk, settings, bar)
             limit = 3 * _width(pool, workers)
-            for path, rows, failed in _run(pool, todo, space, settings, parts, limit):
+            for path, rows, failed in _run(pool, todo, space, scored_with, parts, limit):
                 if len(failed) == len(rows) > 1 and scored == len(failures):
                     raise AzlibError(f"every architecture fails, the first is {failed[0]}")
                 _write(path, rows, settings)
@@ -180,13 +193,15 @@ def score_chunk(
     """Rows of scores for (architecture, seed) pairs, and a line for each that failed."""
     import torch
 
-    from azlib.proxies import score_in_place
+    from azlib.proxies import REGISTRY, score_in_place
 
     torch.set_num_threads(1)
     keep_freed_memory()
     rows, failures = [], []
+    timed = [name for name in settings.proxies if not REGISTRY[name].shared]
     for arch, seed in items:
         start = time.process_time()
+        spent = dict.fromkeys(timed, math.nan)
         try:
             scores = score_in_place(
                 space.build(arch),
@@ -197,7 +212,10 @@ def score_chunk(
                 init=settings.init,
                 train=settings.train,
                 macs=space.count(arch)["macs"],
+                input=settings.input,
+                images=settings.images or "patches",
                 device=settings.device,
+                seconds=spent,
             )
         except Exception as error:  # one bad architecture must not end a night's sweep
             if isinstance(error, MemoryError) or "out of memory" in str(error):
@@ -205,7 +223,8 @@ def score_chunk(
             scores = dict.fromkeys(settings.proxies, math.nan)
             failures.append(f"{arch} seed {seed}: {type(error).__name__}: {error}")
         seconds = time.process_time() - start
-        rows.append({"arch": arch, "seed": seed, **scores, "seconds": seconds})
+        times = {f"seconds_{name}": spent[name] for name in timed}
+        rows.append({"arch": arch, "seed": seed, **scores, **times, "seconds": seconds})
     return rows, failures
 
 
@@ -226,9 +245,7 @@ def executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
     """Local processes, or a Dask cluster behind the same interface."""
     if scheduler is None:
         count = workers or os.cpu_count() or 1
-        # Ctrl-C is for this process: it stops the workers.
-        ignore = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), **ignore)
+        pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_follow_parent)
         try:
             yield pool
         finally:
@@ -244,6 +261,18 @@ def executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
         raise AzlibError(f"no Dask scheduler answers at {scheduler!r}: start one first") from error
     with client:
         yield client.get_executor(pure=False)
+
+
+def _follow_parent() -> None:
+    """In a worker: leaves Ctrl-C to the parent, and ends when the parent does, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _width(pool: Executor, workers: int | None) -> int:

@@ -1,7 +1,8 @@
-"""The eight weight initialisations that the paper's code compares.
+"""The eight weight initialisations that the paper's code compares, and two that baselines bring.
 
-Applied to every convolution and linear layer; their biases become 0, normalisation layers get
-weight 1 and bias 0. All values are drawn from the generator that is passed in.
+Applied to every convolution and linear layer; their biases become 0 (but for "default"),
+normalisation layers get weight 1 and bias 0. All values are drawn from the generator that is
+passed in.
 """
 
 from __future__ import annotations
@@ -36,12 +37,19 @@ INITIALISATIONS: dict[str, Callable[[Tensor, tuple[int, int], torch.Generator], 
     "plain_uni": _uniform(lambda *_: 0.1),
 }
 
+OF_BASELINES = {
+    "default": _uniform(lambda fan_in, _: sqrt(1 / fan_in)),  # PyTorch's constructors; biases too
+    "unit_norm": _normal(lambda *_: 1.0),  # Zen
+}
+"""Initialisations that single proxies are defined with, whatever the others use."""
+
 
 @torch.no_grad()
 def initialise(model: nn.Module, method: str, generator: torch.Generator) -> None:
     """Draws all weights of `model` anew, in place, in the order of `model.modules()`.
 
-    method: one of `INITIALISATIONS`; "kaiming_norm_fanin" is the paper's for CNNs. "own" calls
+    method: one of `INITIALISATIONS` or `OF_BASELINES`; "kaiming_norm_fanin" is the paper's for
+    CNNs. "own" calls
     `model.initialise(generator)` (vision transformers bring their own). Weights are drawn on the
     CPU, so that a seed means the same weights on every device.
     Raises `AzlibError` for an unknown method.
@@ -49,16 +57,19 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator) -> Non
     if method == "own" and hasattr(model, "initialise"):
         model.initialise(generator)
         return
-    if method not in INITIALISATIONS:
-        raise unknown("initialisation", method, INITIALISATIONS)
-    draw = INITIALISATIONS[method]
+    draws = INITIALISATIONS | OF_BASELINES
+    if method not in draws:
+        raise unknown("initialisation", method, draws)
+    draw = draws[method]
     for module in model.modules():
         if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
             weight = torch.empty(module.weight.shape)
             receptive = weight[0, 0].numel()
             fans = (weight.shape[1] * receptive, weight.shape[0] * receptive)
             module.weight.copy_(draw(weight, fans, generator))
-            if module.bias is not None:
+            if module.bias is not None and method == "default":
+                module.bias.copy_(draw(torch.empty(module.bias.shape), fans, generator))
+            elif module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, _NORMS) and module.weight is not None:
             module.weight.fill_(1.0)

@@ -1,7 +1,8 @@
 """`make bench`: what scoring costs on this machine, as ratios measured in one run.
 
 Every measurement runs in a fresh process with one thread, so that its peak memory is its own.
-Writes figures/bench.csv and a picture of how the cost grows.
+Writes figures/bench.csv with a picture of how the cost grows, figures/runtimes.csv (every proxy on
+the same networks) and figures/bench_profile.csv (where AZ-NAS' time goes).
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from torch import nn
 from azlib import exhibits, plots
 from azlib.aggregate import AZ_NAS, IncrementalRanking
 from azlib.inputs import generator
-from azlib.proxies import score_in_place
+from azlib.proxies import REGISTRY, score_in_place
 from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
 from azlib.sweep import keep_freed_memory, sweep
 from azlib.weights import initialise
 
+AZ = "azlib.proxies.az"
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -71,6 +73,65 @@ def time_cells(which: str, count: int) -> list[float]:
     archs = cells(count)
     function(archs[0])
     return [timed(lambda arch=arch: function(arch)) for arch in archs]
+
+
+def time_proxy(name: str, count: int) -> list[float]:
+    """Processor seconds of one proxy, or of AZ-NAS ("az"), on the benchmark's own networks if its
+    definition needs their modules or their dead edges, else on the lean ones."""
+    space = get("nasbench201-full" if name in AS_PUBLISHED else "nasbench201")
+
+    def run(arch: str) -> float:
+        network = space.build(arch)
+        start = time.process_time()
+        score_in_place(network, (64, 3, 32, 32), arch, seed=1, proxies=name)
+        return time.process_time() - start
+
+    archs = cells(count)
+    run(archs[0])
+    return [run(arch) for arch in archs]
+
+
+AS_PUBLISHED = {"naswot", "linear_regions", "zen", "params", "trainable_layers", "live_macs"}
+
+
+def write_runtimes(count: int, figures: Path) -> None:
+    """What each proxy costs, all on the same networks in one run: figures/runtimes.csv."""
+    rows = []
+    for name in ["az", *(name for name in REGISTRY if REGISTRY[name].function.__module__ != AZ)]:
+        seconds, _ = alone(time_proxy, name, count)
+        rows.append({"proxy": name, "ms_per_arch": 1e3 * float(np.mean(seconds))})
+        print(f"{name:<24}{rows[-1]['ms_per_arch']:>10.1f} ms", flush=True)
+    table = pd.DataFrame(rows)
+    table["ratio_to_az_nas"] = table["ms_per_arch"] / table["ms_per_arch"][0]
+    print("wrote", exhibits.write("runtimes", figures, table.assign(networks=count)))
+
+
+KINDS = {
+    "convolutions": ("convolution", "mkldnn"),
+    "normalisation": ("batch_norm",),
+    "ReLU and sums": ("relu", "threshold", "add", "mul", "clone", "copy_", "sum", "zero", "fill"),
+    "covariances and transfers": ("mm", "mean", "sub", "div"),
+    "eigenvalues": ("linalg", "eig"),
+    "weights, input and signs": ("normal", "randint", "embedding", "uniform", "random"),
+}
+"""Names of operations, by what they do in a score; the first kind that fits counts."""
+
+
+def profile(count: int) -> pd.DataFrame:
+    """Where the time of the shipped proxies goes: seconds per architecture and share, by kind."""
+    archs = cells(count)
+    shipped(archs[0])
+    with torch.profiler.profile() as profiler:
+        for arch in archs:
+            shipped(arch)
+    spent = dict.fromkeys([*KINDS, "other"], 0.0)
+    for event in profiler.key_averages():
+        kinds = (kind for kind, parts in KINDS.items() if any(part in event.key for part in parts))
+        spent[next(kinds, "other")] += event.self_cpu_time_total / 1e6 / count
+    seconds = pd.Series(spent, name="seconds_per_architecture")
+    return (
+        seconds.to_frame().assign(share=seconds / seconds.sum()).rename_axis("kind").reset_index()
+    )
 
 
 def convolution_limit(count: int) -> list[float]:
@@ -219,6 +280,7 @@ def main(quick: bool, figures: Path) -> None:
     limit = measure("(b) convolutions alone, per architecture", convolution_limit, count)
     ratio("(a) oracle / shipped", slow / fast)
     ratio("(b) shipped / convolution limit", fast / limit)
+    ratio("(b) oracle / convolution limit: the most that is possible", slow / limit)
     one = measure(f"(c) sweep of {swept}, 1 process", time_sweep, 1, swept)
     two = measure(f"(c) sweep of {swept}, 2 processes", time_sweep, 2, swept)
     ratio("(c) 1 process / 2 processes", one / two)
@@ -244,6 +306,12 @@ def main(quick: bool, figures: Path) -> None:
     print("wrote", exhibits.write("bench", figures, pd.DataFrame(rows), figure=picture))
 
 
+def write_profile(count: int, figures: Path) -> None:
+    spent, _ = alone(profile, count)
+    print(spent.to_string(index=False))
+    print("wrote", exhibits.write("bench_profile", figures, spent))
+
+
 _COLD = """
 import azlib, torch
 from torch import nn
@@ -254,7 +322,11 @@ azlib.score(model, (8, 3, 16, 16), blocks=["0", "1"])
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few architectures, for a try")
+    parser.add_argument("--profile", action="store_true", help="only where the time goes")
     parser.add_argument("--figures", type=Path, default=ROOT / "figures", help="output folder")
     options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        main(options.quick, options.figures)
+        if not options.profile:
+            main(options.quick, options.figures)
+            write_runtimes(2 if options.quick else 10, options.figures)
+        write_profile(3 if options.quick else 30, options.figures)

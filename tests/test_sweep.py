@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -319,3 +320,36 @@ def test_a_long_list_streams(tmp_path, monkeypatch):
     assert file.metadata.num_rows == total and file.num_row_groups > 5
     first = file.read_row_group(0, columns=["arch"])["arch"]
     assert first[0].as_py() == "a0" and first[-1].as_py() == f"a{len(first) - 1}"
+
+
+ORPHAN = """
+import os, time
+from azlib.sweep import executor
+if __name__ == "__main__":
+    with executor(None, 1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 120)
+        time.sleep(1)
+        os.kill(os.getpid(), 9)
+"""
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    """Else they go on computing for nobody."""
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == -9
+    worker, patience = int(done.stdout), time.monotonic() + 30
+    while _runs(worker) and time.monotonic() < patience:
+        time.sleep(0.1)
+    assert not _runs(worker)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat")  # one that nobody has asked after stays as a zombie
+        return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -1,15 +1,18 @@
 """The registry of proxies, and scores of a single network.
 
-A proxy is a function of a `Probe`, which runs the network once and lets many proxies read the
-result. Every proxy returns one float, higher is better, NaN where it is not defined.
+A proxy is a function of a `Probe`: one network at one seed. Every proxy returns one float, higher
+is better, NaN where it is not defined, and leaves the network as it found it, so a score does not
+depend on which other proxies were asked for.
 """
 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from azlib import blocks as _blocks
+from azlib import images as _images
 from azlib.aggregate import AZ_NAS, aggregate
 from azlib.aggregate import rank as rank_values
 from azlib.errors import AzlibError, unknown
@@ -26,23 +30,38 @@ from azlib.weights import INITIALISATIONS, initialise
 
 @dataclass(frozen=True)
 class Proxy:
-    """A registered proxy: its name, the paper it comes from, and the function of a `Probe`."""
+    """A registered proxy: what it is, and what it needs.
+
+    name; source: the paper it comes from; function: of a `Probe`. init: the initialisation its
+    definition asks for, or None for the one that all are scored with. images: how many batches of
+    real images it reads (0: Gaussian noise, or no input at all). labels: whether it reads their
+    labels. shared: whether it reads what one pass leaves for several, so that it has no running
+    time of its own.
+    """
 
     name: str
     source: str
     function: Callable[[Probe], float]
+    init: str | None = None
+    images: int = 0
+    labels: bool = False
+    shared: bool = False
 
 
 REGISTRY: dict[str, Proxy] = {}
 
 
-def proxy(name: str, source: str) -> Callable:
-    """Registers a function of a `Probe` under a name; refuses a name that is taken."""
+def proxy(name: str, source: str, **needs) -> Callable:
+    """Registers a function of a `Probe` under a name; refuses a name that is taken.
+
+    needs: `init`, `images`, `labels`, `shared` of a `Proxy`. The function finds the network at that
+    initialisation, in training mode, with running statistics as if new.
+    """
 
     def register(function: Callable[[Probe], float]) -> Callable[[Probe], float]:
         if name in REGISTRY:
             raise AzlibError(f"proxy {name!r} is registered twice")
-        REGISTRY[name] = Proxy(name, source, function)
+        REGISTRY[name] = Proxy(name, source, function, **needs)
         return function
 
     return register
@@ -65,10 +84,12 @@ def names(proxies: str | Iterable[str] = "az") -> list[str]:
 
 @dataclass
 class Probe:
-    """One network at one draw of weights and inputs; what several proxies read is computed once.
+    """One network at one seed; what several proxies read is computed once.
 
-    model: already initialised, on its device and in its mode. inputs: (B, ...).
-    rng: for the ±1 vectors. macs: multiply-accumulates per image, counted when not given.
+    model: on its device. inputs: (B, ...), Gaussian noise. rng: for the ±1 vectors. macs:
+    multiply-accumulates per image, counted when not given. init: initialisation of the network,
+    None to keep its weights whatever a proxy asks for. train: mode of AZ-NAS' own pass. images:
+    source of real images (see `azlib.images`), or one (images, labels) pair per batch.
     """
 
     model: nn.Module
@@ -76,15 +97,95 @@ class Probe:
     rng: torch.Generator
     blocks: list[str] | None = None
     macs: float | None = None
+    init: str | None = None
+    train: bool = True
+    images: str | Sequence[tuple[Tensor, Tensor]] = "patches"
+    architecture: str = ""
+    seed: int = 1
+    _drawn: str | None = field(default=None, init=False)  # the weights the model holds now
+    _kept: dict[Callable, Any] = field(default_factory=dict, init=False)
+
+    def run(self, proxy: Proxy) -> float:
+        """The value of one proxy, on the network as the proxy wants it."""
+        self.prepare(proxy.init)
+        return float(proxy.function(self))
+
+    def prepare(self, init: str | None = None) -> None:
+        """Puts the network at an initialisation (None: `self.init`), running statistics as new."""
+        wanted = init or self.init
+        if self.init is not None:
+            if wanted != self._drawn:
+                initialise(self.model, wanted, self.stream("weights"))
+                self._drawn = wanted
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._NormBase):
+                    module.reset_running_stats()
+        self.model.train()
+
+    def stream(self, name: str) -> torch.Generator:
+        """The random stream of this network and seed that bears a name."""
+        return generator(self.seed, self.architecture, name)
+
+    def once(self, function: Callable[[Probe], Any]) -> Any:
+        """function(self), computed for the first proxy that asks and kept for the others."""
+        if function not in self._kept:
+            self._kept[function] = function(self)
+        return self._kept[function]
 
     @cached_property
     def trace(self) -> _blocks.Trace:
+        self.model.train(self.train)
         return _blocks.trace(self.model, self.inputs, self.rng, self.blocks)
 
     @cached_property
     def cost(self) -> float:
         """Multiply-accumulates per image."""
         return float(self.macs) if self.macs is not None else count_macs(self.model, self.inputs)
+
+    @cached_property
+    def classes(self) -> int:
+        """K, the number of logits. Raises `AzlibError` unless the network returns (B, K), K > 1."""
+        self.model.eval()
+        with torch.no_grad():
+            logits = _blocks.forward(self.model, self.inputs[:2])
+        self.model.train()
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
+            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise AzlibError(
+                f"this proxy needs a classifier that returns (batch, classes) with at least two "
+                f"classes, the network returns {shape}"
+            )
+        return logits.shape[1]
+
+    def batch(self, number: int = 0) -> tuple[Tensor, Tensor]:
+        """Batch `number` of real images, shaped like `inputs`, and their labels (B,), int64."""
+        if isinstance(self.images, str):
+            rng = self.stream(f"images{number}")
+            x, y = _images.batch(self.images, tuple(self.inputs.shape), self.classes, rng)
+        else:
+            x, y = given_batch(self.images, number, self.classes)
+        return _layout(x).to(self.inputs.device), y.to(self.inputs.device)
+
+
+def _layout(images: Tensor) -> Tensor:
+    """Channels last, in which convolutions run faster on a CPU."""
+    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
+
+
+def given_batch(images, number: int, classes: int) -> tuple[Tensor, Tensor]:
+    """One of the user's own batches. Raises `AzlibError` for a missing one and missing labels."""
+    pairs = list(images)
+    if number >= len(pairs):
+        raise AzlibError(
+            f"this proxy reads {number + 1} batches of images: images holds {len(pairs)}"
+        )
+    pair = pairs[number]
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or pair[1] is None:
+        raise AzlibError("this proxy needs labels: give images=[(images, labels), ...]")
+    x, y = pair
+    if len(x) != len(y) or y.dtype != torch.int64 or y.min() < 0 or y.max() >= classes:
+        raise AzlibError(f"labels must be one integer from 0 to {classes - 1} for each image")
+    return x, y
 
 
 def count_macs(model: nn.Module, inputs: Tensor) -> float:
@@ -104,18 +205,22 @@ def score(
     init: str | None = "kaiming_norm_fanin",
     train: bool = True,
     macs: float | None = None,
+    input: str = "gaussian",
+    images: str | Sequence[tuple[Tensor, Tensor]] = "patches",
     architecture: str | None = None,
     device: str = "cpu",
 ) -> dict[str, float]:
     """Scores one network; the model passed in is not changed.
 
-    input_shape: (B, C, H, W) of the Gaussian input. seed: with `architecture` (default: the
+    input_shape: (B, C, H, W) of the input. seed: with `architecture` (default: the
     printed form of the model) fixes weights, input and ±1 vectors. proxies: "az" or names.
     blocks: names of the primary blocks (default: `model.primary_blocks`). init: one of
     `weights.INITIALISATIONS`, or None to keep the model's weights; it draws convolutions and linear
     layers anew, parameters of other kinds keep the model's values. train: batch statistics in
-    normalisation layers (the paper's setting for CNNs; ViTs use False). macs: complexity if it
-    is already known.
+    normalisation layers for AZ-NAS' proxies (the paper's setting for CNNs; ViTs use False). macs:
+    complexity if it is already known. input: "gaussian" (the paper's), or a source of real images
+    to feed to the proxies that read noise. images: for proxies that read real images by
+    definition, a source named in `azlib.images` or your own batches [(images, labels), ...].
 
     Returns {name: float}. Raises `AzlibError` for an unknown proxy, initialisation or block, an
     input that does not fit, and a device that is not there.
@@ -131,6 +236,8 @@ def score(
         init=init,
         train=train,
         macs=macs,
+        input=input,
+        images=images,
         device=device,
     )
 
@@ -146,19 +253,45 @@ def score_in_place(
     init: str | None = "kaiming_norm_fanin",
     train: bool = True,
     macs: float | None = None,
+    input: str = "gaussian",
+    images: str | Sequence[tuple[Tensor, Tensor]] = "patches",
     device: str = "cpu",
+    seconds: dict[str, float] | None = None,
 ) -> dict[str, float]:
-    """`score` without the copy, for a network built for this purpose: its weights are replaced."""
+    """`score` without the copy, for a network built for this purpose: its weights are replaced.
+
+    seconds: is given the processor time of each proxy.
+    """
     chosen = names(proxies)
     check_settings(init, device, input_shape)
-    if init is not None:
-        initialise(model, init, generator(seed, architecture, "weights"))
-    model.train(train).to(device)
-    inputs = gaussian(tuple(input_shape), generator(seed, architecture, "input")).to(device)
-    probe = Probe(model, inputs, generator(seed, architecture, "signs"), blocks, macs)
-    with torch.random.fork_rng():  # what the model itself draws, dropout for one, is seeded too
-        torch.manual_seed(generator(seed, architecture, "forward").initial_seed())
-        return {name: float(REGISTRY[name].function(probe)) for name in chosen}
+    model.to(device)
+    rng = generator(seed, architecture, "input")
+    if input == "gaussian":
+        inputs = gaussian(tuple(input_shape), rng)
+    else:
+        inputs, _ = _images.batch(input, tuple(input_shape), 1000, rng)  # of any class
+    probe = Probe(
+        model,
+        _layout(inputs).to(device),
+        generator(seed, architecture, "signs"),
+        blocks,
+        macs,
+        init,
+        train,
+        images,
+        architecture,
+        seed,
+    )
+    scores = {}
+    with torch.random.fork_rng():
+        for name in chosen:
+            start = time.process_time()
+            # What the model itself draws, dropout for one, is seeded too.
+            torch.manual_seed(probe.stream("forward").initial_seed())
+            scores[name] = probe.run(REGISTRY[name])
+            if seconds is not None:
+                seconds[name] = time.process_time() - start
+    return scores
 
 
 def check_settings(init: str | None, device: str, input_shape: tuple[int, ...]) -> None:
@@ -197,4 +330,13 @@ def rank(
     return scores.join(ranks).assign(az_nas=total, place=place)
 
 
-from azlib.proxies import az as _az  # noqa: E402, F401  (registers its proxies)
+from azlib.proxies import (  # noqa: E402, F401  (each registers its proxies)
+    az,
+    gradsign,
+    graph,
+    kernels,
+    saliency,
+    vkdnw,
+    zen,
+    zico,
+)

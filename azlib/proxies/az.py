@@ -47,20 +47,20 @@ def deviation(gain: float) -> float:
     return -gain - 1 / (gain + 1e-6) + 2
 
 
-@proxy("expressivity", f"{_SOURCE}, Eq. 4")
+@proxy("expressivity", f"{_SOURCE}, Eq. 4", shared=True)
 def expressivity(probe: Probe) -> float:
     """How evenly features spread over their principal components, summed over blocks."""
     return sum(_entropies(probe))
 
 
-@proxy("progressivity", f"{_SOURCE}, Eq. 5")
+@proxy("progressivity", f"{_SOURCE}, Eq. 5", shared=True)
 def progressivity(probe: Probe) -> float:
     """The smallest growth of expressivity from one block to the next."""
     growth = [after - before for before, after in pairwise(_entropies(probe))]
     return math.nan if any(map(math.isnan, growth)) else min(growth)
 
 
-@proxy("trainability", f"{_SOURCE}, Eqs. 6-11")
+@proxy("trainability", f"{_SOURCE}, Eqs. 6-11", shared=True)
 def trainability(probe: Probe) -> float:
     """How close to 1 the largest singular value of the Jacobian stays, mean over blocks.
 
@@ -69,27 +69,27 @@ def trainability(probe: Probe) -> float:
     return -math.inf if identity_blocks(probe) else trainability_formula(probe)
 
 
-@proxy("complexity", f"{_SOURCE}, Sec. 3.2")
+@proxy("complexity", f"{_SOURCE}, Sec. 3.2", shared=True)
 def complexity(probe: Probe) -> float:
     """Multiply-accumulates per image."""
     return probe.cost
 
 
-@proxy("trainability_formula", "diagnostic")
+@proxy("trainability_formula", "diagnostic", shared=True)
 def trainability_formula(probe: Probe) -> float:
     """Eq. 11 without an exception for identity blocks."""
     gains = probe.trace.gains
     return sum(map(deviation, gains)) / len(gains)
 
 
-@proxy("smallest_share", "diagnostic")
+@proxy("smallest_share", "diagnostic", shared=True)
 def smallest_share(probe: Probe) -> float:
     """The most negative normalised eigenvalue of any block: how far round-off went below zero."""
     smallest = [float(shares.min()) for shares in probe.trace.shares]
     return min((share for share in smallest if not math.isnan(share)), default=math.nan)
 
 
-@proxy("identity_blocks", "diagnostic")
+@proxy("identity_blocks", "diagnostic", shared=True)
 def identity_blocks(probe: Probe) -> float:
     """The number of blocks whose vector-Jacobian product returns its argument exactly."""
     return float(sum(bool(same) for same in probe.trace.identities))

@@ -8,21 +8,31 @@ from __future__ import annotations
 
 from azlib.errors import unknown
 
-NAMES = ("nasbench201", "mobilenetv2", "autoformer-tiny", "autoformer-small", "autoformer-base")
+NAMES = (
+    "nasbench201",
+    "nasbench201-full",
+    "mobilenetv2",
+    "autoformer-tiny",
+    "autoformer-small",
+    "autoformer-base",
+)
 
 
 def get(name: str, resolution: int | None = None, **options):
     """The search space of that name; options are the fields of its class.
 
-    resolution: pixels at which NAS-Bench-201 networks are scored and their MACs counted. The
-    ImageNet spaces count costs at 224 pixels, whatever resolution they are scored at.
+    "nasbench201-full" builds the benchmark's own networks, dead edges included, where "nasbench201"
+    builds the lean ones that the AZ-NAS proxies cannot tell from them. resolution: pixels at which
+    NAS-Bench-201 networks are scored and their MACs counted. The ImageNet spaces count costs at 224
+    pixels, whatever resolution they are scored at.
     """
     if name not in NAMES:
         raise unknown("search space", name, NAMES)
-    if name == "nasbench201":
+    if name.startswith("nasbench201"):
         from azlib.spaces.nasbench201 import NASBench201
 
-        return NASBench201(resolution=resolution, **options)
+        lean = not name.endswith("-full")
+        return NASBench201(resolution=resolution, lean=lean, name=name, **options)
     if name == "mobilenetv2":
         from azlib.spaces.mobilenetv2 import MobileNetV2
 
