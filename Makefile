@@ -13,7 +13,7 @@ NB201 ?=
 TORCH_INDEX ?=
 TORCH := torch>=2.13,<2.14
 PROXIES := az,trainability_formula,smallest_share,identity_blocks
-SEEDS ?= 2
+SEEDS ?= 2-5
 WORKERS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 ifneq ($(NB201),)
@@ -28,6 +28,12 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SOURCE := $(if $(NB201),nas-bench-201,analog-nasbench)
 BUILD := .build/$(SOURCE)
+# $(call baseline,FAMILY,SPACE,OPTIONS,PROXIES): the scores of one family of proxies
+comma := ,
+joined = $(subst $() $(),$(comma),$(strip $(1)))
+baseline = $(PY) -m azlib sweep --space $(2) $(3) --proxies $(call joined,$(4)) --resolution 32 \
+  --workers $(WORKERS) --out data/scores/$(1)_nasbench201_32px.parquet
+
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 SCORES := $(wildcard data/scores/*.parquet)
 
@@ -47,7 +53,7 @@ $(READY): pyproject.toml
 figures: $(NOTEBOOKS:notebooks/%.ipynb=$(BUILD)/%.ipynb) ## run the notebooks, write figures/
 	@echo "figures/ is up to date ($(SOURCE))"
 
-$(BUILD)/%.ipynb: notebooks/%.ipynb $(READY) environment.yml $(wildcard azlib/*.py azlib/*/*.py) $(SCORES) $(NB201) $(BUILD)/source
+$(BUILD)/%.ipynb: notebooks/%.ipynb $(READY) environment.yml $(wildcard azlib/*.py azlib/*/*.py) $(SCORES) $(wildcard figures/runtimes.csv) $(NB201) $(BUILD)/source
 	@$(PY) -m azlib run $< $@ $(if $(NB201),-p source="$(NB201)")
 
 $(BUILD)/source: FORCE  # another ground truth is another input, however old its file
@@ -68,6 +74,18 @@ scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	done
 	$(PY) -m azlib sweep --eval --sample 500 --proxies $(PROXIES) --workers $(WORKERS) \
 	  --out data/scores/az_nasbench201_32px_eval.parquet
+	$(call baseline,graph,nasbench201,--unique --batch 2,live_macs live_layers live_paths \
+	  effective_depth mean_depth shortest_path fewest_poolings sharp_depth mean_sharp_depth)
+	$(call baseline,counts,nasbench201-full,--batch 2,params trainable_layers)
+	$(call baseline,saliency,nasbench201,--sample 1000,grad_norm snip synflow fisher)
+	$(call baseline,jacobian,nasbench201,--sample 1000,jacov epe_nas)
+	$(call baseline,patterns,nasbench201-full,--sample 1000,naswot linear_regions)
+	$(call baseline,zen,nasbench201-full,--sample 1000,zen)
+	$(call baseline,zico,nasbench201,--sample 1000,zico)
+	$(call baseline,vkdnw,nasbench201-full,--sample 500,vkdnw_entropy vkdnw_entropy_exact)
+	$(call baseline,ntk,nasbench201,--sample 500 --batch 16,ntk)
+	$(call baseline,gradsign,nasbench201,--sample 500,gradsign gradsign_mean)
+	$(call baseline,grasp,nasbench201,--sample 500,grasp)
 
 bench: $(READY) ## measure speed and memory, write figures/bench.csv
 	cd tests && ../$(PY) bench.py

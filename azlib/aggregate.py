@@ -16,6 +16,24 @@ from scipy.stats import rankdata
 from azlib.errors import AzlibError, unknown
 
 AZ_NAS = ("expressivity", "progressivity", "trainability", "complexity")
+ASSEMBLIES: dict[str, tuple[str, ...]] = {
+    "az-nas": AZ_NAS,
+    "az-live": ("expressivity", "progressivity", "trainability", "live_macs"),
+    "az-graph": (
+        "expressivity",
+        "progressivity",
+        "trainability",
+        "live_macs",
+        "trainable_layers",
+        "mean_depth",
+        "shortest_path",
+        "sharp_depth",
+        "mean_sharp_depth",
+        "fewest_poolings",
+    ),
+}
+"""Proxies by the name of their assembly: the paper's, the same with live MACs for complexity, and
+one that notebook 13 chooses."""
 METHODS = ("log", "linear")
 
 

@@ -185,3 +185,38 @@ def growth(costs: pd.DataFrame) -> Figure:
             axis.minorticks_off()
             axis.set(xlabel=name, ylabel="seconds", title=f"cost against {name}")
     return figure
+
+
+def bubbles(
+    points: pd.DataFrame, x: str, y: str, size: str, labels: tuple[str, str, str]
+) -> Figure:
+    """A bubble per row at `x`, `y`, its name (the index) to the right of the axes.
+
+    size: area and colour, logarithmic; where it is 0 or NaN a bubble is small and grey. labels: of
+    x, y and size. A row far below the others, by 3 interquartile ranges, stands at the lower edge
+    with an arrow and its `y` beside its name, so that the others keep their room.
+    """
+    points = points.dropna(subset=[x, y]).sort_values([y, x])
+    quarter, three_quarters = points[y].quantile([0.25, 0.75])
+    near = points[y] >= quarter - 3 * (three_quarters - quarter)
+    lowest = points[y][near].min()
+    heights = points[y].where(near, lowest - 0.1 * (points[y].max() - lowest))
+    names = points.index + np.where(near, "", " ↓ " + points[y].map("{:.1f}".format))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
+        timed = points[size] > 0
+        axes.scatter(points[x][~timed], heights[~timed], s=30, c="0.65")
+        if timed.any():
+            colours = points[size][timed]
+            logs = np.log10(colours)
+            areas = 40 + 250 * (logs - logs.min()) / max(np.ptp(logs), 1e-9)
+            look = {"cmap": "YlGnBu", "norm": "log", "edgecolors": "0.4", "linewidths": 0.5}
+            drawn = axes.scatter(points[x][timed], heights[timed], areas, colours, **look)
+            figure.colorbar(drawn, label=labels[2], location="bottom", shrink=0.5, aspect=40)
+        places = np.linspace(0, 1, len(points))
+        line = {"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "relpos": (0, 0.5)}
+        for name, at_x, at_y, place in zip(names, points[x], heights, places, strict=True):
+            where = {"xytext": (1.03, place), "textcoords": "axes fraction", "va": "center"}
+            axes.annotate(name, (at_x, at_y), arrowprops=line, fontsize=8, zorder=0, **where)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+    return figure

@@ -15,9 +15,18 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from azlib import paper
-from azlib.aggregate import AZ_NAS, METHODS, aggregate
+from azlib.aggregate import AZ_NAS, METHODS, aggregate, rank
 from azlib.errors import AzlibError, unknown
-from azlib.metrics import kendall, kendall_interval, seed_spread, selected, spearman
+from azlib.metrics import (
+    bootstrap,
+    kendall,
+    kendall_interval,
+    ndcg,
+    seed_spread,
+    selected,
+    spearman,
+)
+from azlib.tables import interval
 
 ANCHOR = "Notebook of the authors"  # the only published accuracy of a selected architecture
 
@@ -144,3 +153,68 @@ def headline(
         add(dataset, "accuracy of the selected, %", *bounds, published, 0.5, best[0][0])
     columns = ["dataset", "quantity", "value", "low", "high", "paper", "verdict", "architecture"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def top_accuracy(scores: pd.Series, accuracies: pd.Series) -> float:
+    """Accuracy in % of the architecture with the highest score; the mean of those tied for it."""
+    ranks = rank(scores)
+    return float(accuracies.to_numpy()[ranks == ranks.max()].mean())
+
+
+def performance(
+    pairs: Iterable[tuple[pd.Series, pd.Series]], whole: int = 15625
+) -> dict[str, float]:
+    """One row of Table 1: how a method ranks architectures and which one it selects.
+
+    pairs: (scores, accuracies in %), one per seed. whole: how many architectures the set has of
+    which these may be a sample: nDCG looks at the best 1000 of the whole set, and at as large a
+    share of a sample. Returns the fields of `summary`, ndcg, and the mean and standard deviation
+    over seeds of the selected architecture's accuracy (NaN for a single seed).
+    """
+    pairs = list(pairs)
+    found = summary(pairs)
+    positions = max(1, round(1000 * found["n"] / whole))
+    best, best_std = seed_spread([top_accuracy(*pair) for pair in pairs])
+    gains = np.mean([ndcg(*pair, positions) for pair in pairs])
+    found |= {"ndcg": float(gains), "selected_accuracy_mean": best}
+    return found | {"selected_accuracy_std": best_std}
+
+
+def lead(table: pd.DataFrame, method: str, others: Sequence[str]) -> str:
+    """One sentence: is a method ahead of the others, and are their intervals of τ apart?
+
+    table: rows of one data set and one set of architectures, with the columns method, kendall_tau,
+    tau_low, tau_high. `others` that it lacks are left out.
+    """
+    rows = table.set_index("method")[["kendall_tau", "tau_low", "tau_high"]]
+    ours, theirs = rows.loc[method], rows[rows.index.isin(others)].sort_values("kendall_tau")
+
+    def named(row: pd.Series) -> str:
+        return f"{row.name} {interval(*row)}"
+
+    apart = theirs["tau_high"] < ours["tau_low"]
+    sentence = f"{named(ours)} is ahead of {apart.sum()} of {len(theirs)} with intervals apart"
+    if apart.all():
+        return sentence + (f"; the nearest is {named(theirs.iloc[-1])}." if len(theirs) else ".")
+    return f"{sentence}, not of {', '.join(named(row) for _, row in theirs[~apart].iterrows())}."
+
+
+def difference(
+    first: ArrayLike, second: ArrayLike, accuracies: ArrayLike, draws: int = 500
+) -> dict[str, float]:
+    """τ of the first scores minus τ of the second over the same architectures.
+
+    Returns difference, difference_low, difference_high: a 95 % bootstrap interval over the
+    architectures, drawn together with both their scores. What both rankings owe to the sample
+    cancels, so it is narrower than the two intervals of τ suggest.
+    """
+    first, second, accuracies = (np.asarray(c, dtype=float) for c in (first, second, accuracies))
+
+    def gap(rows: ArrayLike, drawn: ArrayLike) -> float:
+        at = np.asarray(rows, dtype=int)
+        return kendall(first[at], drawn) - kendall(second[at], drawn)
+
+    everyone = np.arange(len(accuracies))
+    low, high = bootstrap(everyone, accuracies, gap, draws)
+    value = gap(everyone, accuracies)
+    return {"difference": value, "difference_low": low, "difference_high": high}

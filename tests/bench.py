@@ -91,7 +91,7 @@ def time_proxy(name: str, count: int) -> list[float]:
     return [run(arch) for arch in archs]
 
 
-AS_PUBLISHED = {"naswot", "linear_regions", "zen", "params", "trainable_layers", "live_macs"}
+AS_PUBLISHED = {"naswot", "linear_regions", "zen", "params", "trainable_layers", "vkdnw_entropy"}
 
 
 def write_runtimes(count: int, figures: Path) -> None:
@@ -328,5 +328,5 @@ if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
         if not options.profile:
             main(options.quick, options.figures)
-            write_runtimes(2 if options.quick else 10, options.figures)
+            write_runtimes(1 if options.quick else 5, options.figures)
         write_profile(3 if options.quick else 30, options.figures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from random import Random
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from azlib.proxies import names
 from azlib.spaces import nasbench201 as nb
 
 SHEETS = sorted((ROOT / "data" / "scores").glob("*.json"))
-COLUMNS = ["arch", "seed", "expressivity", "progressivity", "trainability", "complexity"]
+BATCH = {"graph": 2, "counts": 2, "ntk": 16}  # other than the paper's 64
+NO_PATH = nb.canonical(nb.form(("none",) * 6))
 
 
 @pytest.mark.parametrize("sheet", SHEETS, ids=lambda path: path.stem)
@@ -25,9 +27,34 @@ def test_datasheet_describes_its_file(sheet):
     assert hashlib.sha256(path.read_bytes()).hexdigest() == said["sha256"]
     assert (len(frame), sorted(frame["seed"].unique())) == (said["rows"], said["seeds"])
     assert list(settings.proxies) == said["settings"]["proxies"] == names(settings.proxies)
-    assert list(frame)[: len(COLUMNS)] == COLUMNS and list(frame)[-1] == "seconds"
+    assert list(frame)[: 2 + len(settings.proxies)] == ["arch", "seed", *settings.proxies]
     assert not frame.duplicated(["arch", "seed"]).any()
-    assert settings.batch == 64 and said["failed"] == 0
+    assert settings.resolution == int(sheet.stem.split("_")[2].removesuffix("px"))
+    family, _, what = sheet.stem.partition("_nasbench201_")
+    if "batch" not in what:
+        assert settings.batch == BATCH.get(family, 64)
+    failed = frame[list(settings.proxies)].isna().all(axis=1)
+    assert failed.sum() == said["failed"]
+    assert (frame["arch"][failed].map(nb.canonical) == NO_PATH).all()
+
+
+@pytest.mark.parametrize("family", ["saliency", "jacobian", "patterns", "zen", "zico"])
+def test_samples_are_the_same_architectures(family):
+    frame = scores.read(scores.COMMITTED / f"{family}_nasbench201_32px.parquet")
+    sample = sorted(Random(0).sample(nb.enumerate_all(), 1000))
+    assert frame["arch"].tolist() == sample and (frame["seed"] == 1).all()
+
+
+def test_graph_proxies_cover_the_space_and_agree_with_its_counts():
+    space = nb.NASBench201()
+    graph = scores.load("cifar10", space, "graph").set_index("arch")
+    counts = scores.load("cifar10", space, "counts").set_index("arch")
+    assert len(graph) == len(counts) == len(space)
+    for arch in nb.enumerate_all()[::97]:
+        costs, live = nb.count(arch), nb.count(arch, live=True)["macs"]
+        assert counts.loc[arch, "params"] == costs["params"]
+        disconnected = nb.canonical(arch) == NO_PATH
+        assert graph.loc[arch, "live_macs"] == (0 if disconnected else live - 10)  # bias adds
 
 
 @pytest.mark.parametrize("resolution", [32, 16])
@@ -38,7 +65,7 @@ def test_whole_space_is_there_and_degenerates_as_it_must(resolution):
         nb.count(arch, 10, resolution)["macs"] for arch in frame["arch"]
     ]
     same = frame["arch"].map(nb.canonical)
-    no_path = same == nb.canonical(nb.form(("none",) * 6))
+    no_path = same == NO_PATH
     identity = same == nb.canonical(nb.form(("none",) * 3 + ("skip_connect", "none", "none")))
     assert (frame["expressivity"].isna() == no_path).all() and no_path.sum() == 341
     assert (np.isneginf(frame["trainability"]) == identity).all() and identity.sum() == 400

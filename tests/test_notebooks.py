@@ -22,6 +22,11 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "05": ["{}/table4.csv", "{}/table4.tex", "{}/headline.md"],
     "06": ["{}/reproduction.csv", "{}/reproduction.png"],
     "07": ["{}/unique.csv"],
+    "08": ["{}/table1.csv", "{}/table1.md", "{}/table1_no_dead_edges.md", "{}/fig1.png"],
+    "09": ["{}/fig4.csv", "{}/fig4.png"],
+    "10": ["{}/table5.csv", "{}/table5.md"],
+    "11": ["{}/sensitivity.csv", "{}/sample_size.csv"],
+    "13": ["{}/beyond.csv", "{}/beyond.png"],
 }
 TABLE4 = ["proxies", "aggregation", "dataset", "kendall_tau", "spearman_rho"]
 TABLE4 += ["tau_low", "tau_high", "seeds", "n"]

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from azlib import blocks as _blocks
 from azlib import images as _images
-from azlib.aggregate import AZ_NAS, aggregate
+from azlib.aggregate import ASSEMBLIES, AZ_NAS, aggregate
 from azlib.aggregate import rank as rank_values
 from azlib.errors import AzlibError, unknown
 from azlib.inputs import check_shape, gaussian, generator
@@ -68,17 +68,19 @@ def proxy(name: str, source: str, **needs) -> Callable:
 
 
 def names(proxies: str | Iterable[str] = "az") -> list[str]:
-    """Proxy names from a list or from text like "az,smallest_share"; "az" is the paper's four.
+    """Proxy names from a list or from text like "az,smallest_share".
 
+    "az" is the paper's four, as is any other name of `aggregate.ASSEMBLIES` its proxies.
     Raises `AzlibError` for a name that is not registered.
     """
     if isinstance(proxies, str):
         proxies = [name.strip() for name in proxies.split(",")]
-    given = [name for part in proxies for name in (AZ_NAS if part == "az" else [part])]
+    assemblies = {"az": AZ_NAS, **ASSEMBLIES}
+    given = [name for part in proxies for name in assemblies.get(part, (part,))]
     chosen = list(dict.fromkeys(given))
     for name in chosen:
         if name not in REGISTRY:
-            raise unknown("proxy", name, ["az", *REGISTRY])
+            raise unknown("proxy", name, [*assemblies, *REGISTRY])
     return chosen
 
 
@@ -314,11 +316,12 @@ def rank(
     method: str = "log",
     **settings,
 ) -> pd.DataFrame:
-    """Ranks networks against each other: their scores, the ranks, and the AZ-NAS score (Eq. 12).
+    """Ranks networks against each other: their scores, the ranks, and their sum by Eq. 12.
 
     models: at least two networks (an AZ-NAS score means something only among others); settings
-    are those of `score`. Returns a DataFrame in the order of `models`, with one column per proxy,
-    `rank_<proxy>` (1 = lowest), `az_nas` (higher is better) and `place` (1 = best).
+    are those of `score`; `proxies="az-graph"` ranks by that assembly. Returns a DataFrame in the
+    order of `models`, with one column per proxy, `rank_<proxy>` (1 = lowest), `az_nas` (`score` for
+    other proxies than those of AZ-NAS; higher is better) and `place` (1 = best).
     """
     models = list(models)
     if len(models) < 2:
@@ -327,7 +330,8 @@ def rank(
     ranks = scores.apply(rank_values).add_prefix("rank_")
     total = aggregate(scores, method=method, proxies=list(scores))
     place = total.rank(ascending=False, method="min").astype(int)
-    return scores.join(ranks).assign(az_nas=total, place=place)
+    label = "az_nas" if set(scores) == set(AZ_NAS) else "score"
+    return scores.join(ranks).assign(**{label: total, "place": place})
 
 
 from azlib.proxies import (  # noqa: E402, F401  (each registers its proxies)
