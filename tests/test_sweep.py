@@ -353,3 +353,34 @@ def _runs(pid: int) -> bool:
         return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def test_images_are_looked_for_before_anything_is_scored(tmp_path):
+    with pytest.raises(AzlibError, match="nowhere"):
+        sweep(
+            nb.NASBench201(),
+            tmp_path / "a.parquet",
+            proxies="snip",
+            images=f"cifar10={tmp_path / 'nowhere'}",
+            archs=[nb.enumerate_all()[0]],
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_proxies_with_passes_of_their_own_report_their_time(tmp_path):
+    archs = list(nb.enumerate_all()[7::6000])
+    options = {"archs": archs, "batch": 4, "workers": 1, "progress": False}
+    space = nb.NASBench201(resolution=8)
+    path = sweep(space, tmp_path / "a.parquet", proxies="az,snip,synflow", **options)
+    frame, settings = scores.read(path), scores.read_settings(path)
+    timed = [name for name in frame if name.startswith("seconds_")]
+    assert timed == ["seconds_snip", "seconds_synflow"] and (frame[timed] > 0).all(axis=None)
+    assert (frame[timed].sum(axis=1) < frame["seconds"]).all()
+    assert settings.images == "patches" and settings.input == "gaussian"
+    assert recompute(path, 2, seed=0) == 0
+
+
+def test_a_score_file_does_not_say_where_images_were_kept():
+    settings = scores.Settings("toy", ("snip",), 8, 8, input="cifar10=/home/me", images="cifar10=x")
+    assert settings.without_folders().input == settings.without_folders().images == "cifar10"
+    assert scores.Settings("toy", (), 8, 8).without_folders() == scores.Settings("toy", (), 8, 8)
