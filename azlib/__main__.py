@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -141,6 +142,80 @@ def search(
     typer.echo(f"{result.structure}\nwrote {out}")
 
 
+@app.command()
+def train(
+    structure: Annotated[str, typer.Argument(help="structure text, or the .json of a search")],
+    folder: Annotated[Path, typer.Argument(help="images: train/CLASS/*.jpg and val/CLASS/*.jpg")],
+    out: Annotated[Path, typer.Option(help="folder of checkpoints and log; continued if there")],
+    space: Annotated[str | None, typer.Option(help="default: mobilenetv2, or the file's")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="plain, distilled, autoformer, autoformer-base (default: the space's)"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="name=value of the recipe, e.g. batch=64; repeatable"),
+    ] = None,
+    resolution: Annotated[int, typer.Option(help="pixels that the network sees")] = 224,
+    seed: Annotated[int, typer.Option(help="seed of weights, order and augmentation")] = 1,
+    workers: Annotated[int, typer.Option(help="loading processes for each process")] = 4,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    teacher: Annotated[
+        str | None, typer.Option(help="TorchScript file or OWNER/REPOSITORY:MODEL of torch.hub")
+    ] = None,
+) -> None:
+    """Train a found network on an image folder; under torchrun, on several GPUs."""
+    from azlib.export import read_structure
+    from azlib.folders import read_folder
+    from azlib.recipes import Network, adjusted, named
+    from azlib.train import train as run
+
+    space, structure = read_structure(structure, space)
+    if recipe is None:
+        recipe = "plain" if space == "mobilenetv2" else "autoformer"
+        recipe += "-base" if space == "autoformer-base" else ""
+    network = Network(space, structure, len(read_folder(folder).classes), resolution)
+    log = run(
+        network,
+        folder,
+        out,
+        adjusted(named(recipe), _named_values(settings)),
+        seed=seed,
+        workers=workers,
+        device=device,
+        teacher=teacher,
+    )
+    if os.environ.get("RANK", "0") == "0":
+        best = log.loc[log["top1"].idxmax()]
+        typer.echo(f"best top-1 {best['top1']:.2f} % in epoch {best['epoch']:.0f}; wrote {out}")
+
+
+@app.command()
+def export(
+    structure: Annotated[str, typer.Argument(help="structure text, or the .json of a search")],
+    out: Annotated[Path, typer.Option(help="file to write")],
+    to: Annotated[str, typer.Option(help="torchscript, onnx or state-dict")] = "torchscript",
+    space: Annotated[str | None, typer.Option(help="default: mobilenetv2, or the file's")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="best.pt of azlib train (default: untrained)")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="outputs (default: as trained, or 1000)")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="pixels of the input (default: as trained, or 224)")
+    ] = None,
+) -> None:
+    """Write a network for other programs, and check that it computes the same."""
+    from azlib.export import choose
+    from azlib.export import export as run
+
+    network = choose(structure, space, weights, classes, resolution)
+    difference = run(network, to, out, weights)
+    untrained = "" if weights else " (untrained)"
+    typer.echo(f"wrote {out}{untrained}; read back, its logits differ by at most {difference:.1e}")
+
+
 @app.command("check-scores")
 def check_scores(
     files: Annotated[list[Path], typer.Argument(help="score files")],
@@ -169,13 +244,7 @@ def run(
     """Execute a copy of a notebook with other parameters."""
     from azlib.notebooks import run as execute
 
-    values = {}
-    for text in parameter or []:
-        name, separator, value = text.partition("=")
-        if not separator:
-            raise AzlibError(f"parameter {text!r}: expected name=value")
-        values[name.strip()] = _literal(value)
-    typer.echo(f"wrote {execute(notebook, output, values)}")
+    typer.echo(f"wrote {execute(notebook, output, _named_values(parameter))}")
 
 
 @benchmark.command("info")
@@ -218,6 +287,16 @@ def _seeds(text: str) -> list[int]:
     if not seeds:
         raise AzlibError(f"seeds {text!r}: expected 1 or 1,2,3 or 1-5")
     return seeds
+
+
+def _named_values(texts: list[str] | None) -> dict:
+    values = {}
+    for text in texts or []:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise AzlibError(f"parameter {text!r}: expected name=value")
+        values[name.strip()] = _literal(value)
+    return values
 
 
 def _literal(text: str):

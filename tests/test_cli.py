@@ -21,7 +21,7 @@ def azlib(*arguments):
 
 def test_help_lists_the_commands():
     shown = azlib("--help").stdout
-    for command in ("sweep", "check-scores", "run", "benchmark"):
+    for command in ("sweep", "search", "train", "export", "check-scores", "run", "benchmark"):
         assert command in shown
 
 
@@ -57,6 +57,7 @@ def test_benchmark_info_and_export(tmp_path):
         (["sweep", "--archs", "/none", "--out", "x"], "expected one architecture a line"),
         (["benchmark", "info", "/none.pth"], "/none.pth"),
         (["check-scores", "/none.parquet"], "no score file"),
+        (["train", "x", "/none", "--out", "x"], "expected images as"),
         (["run", "/none.ipynb", "x.ipynb"], "no notebook"),
         (["run", "x.ipynb", "y.ipynb", "-p", "seed"], "expected name=value"),
     ],

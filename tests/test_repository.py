@@ -26,12 +26,13 @@ LAYERS = [
     ("metrics",),
     ("benchmarks", "exhibits", "notebooks"),
     ("spaces",),
-    ("weights", "inputs", "scores"),
-    ("images", "study", "assembly", "methods"),
+    ("weights", "inputs", "scores", "augment", "folders", "distill"),
+    ("images", "study", "assembly", "methods", "recipes"),
     ("blocks",),
     ("proxies",),
     ("sweep",),
-    ("search",),
+    ("search", "train"),
+    ("export",),
     ("__main__", "__init__"),
 ]
 

@@ -1,0 +1,152 @@
+"""Exported networks compute what the network computes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from azlib import export as exporting
+from azlib.__main__ import app
+from azlib.errors import AzlibError
+from azlib.export import choose, export, read_structure
+from azlib.recipes import Network
+from azlib.spaces.mobilenetv2 import SMALLEST
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+NETWORK = Network("mobilenetv2", SMALLEST, num_classes=5, resolution=32)
+
+
+def trained(network):
+    """Weights that use every part: the zeros of the initialisation would hide the main paths."""
+    model = network.build(rng=torch.Generator().manual_seed(3))
+    rng = torch.Generator().manual_seed(4)
+    for name, value in model.state_dict().items():
+        if name.endswith(("weight", "bias")):
+            value.normal_(0, 0.3, generator=rng)
+        elif name.endswith(("mean", "var")):
+            value.uniform_(0.5, 1.5, generator=rng)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "best.pt"
+    settings = {"network": asdict(NETWORK)}
+    state = {"settings": settings, "rows": [], "model": trained(NETWORK).state_dict()}
+    torch.save(state, path)
+    return path
+
+
+def test_torchscript_gives_the_same_logits(checkpoint, tmp_path):
+    out = tmp_path / "network.ts"
+    assert export(NETWORK, "torchscript", out, checkpoint) < 1e-3
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.load(out)(images), trained(NETWORK)(images))
+
+
+def test_state_dict_loads_into_the_network(checkpoint, tmp_path):
+    assert export(NETWORK, "state-dict", tmp_path / "w.pt", checkpoint) == 0
+    model = NETWORK.build()
+    model.load_state_dict(torch.load(tmp_path / "w.pt"))
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(model.eval()(images), trained(NETWORK)(images))
+
+
+def test_a_transformer(tmp_path):
+    text = "depth=12 embed=192 mlp=" + ",".join(["4"] * 12) + " heads=" + ",".join(["3"] * 12)
+    network = Network("autoformer-tiny", text, num_classes=3, resolution=32)
+    export(network, "torchscript", tmp_path / "vit.ts")
+    assert torch.jit.load(tmp_path / "vit.ts")(torch.zeros(4, 3, 32, 32)).shape == (4, 3)
+
+
+def test_onnx_gives_the_same_logits(checkpoint, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="pip install 'azlib[onnx]'")
+    pytest.importorskip("onnxscript", reason="pip install 'azlib[onnx]'")
+    out = tmp_path / "network.onnx"
+    export(NETWORK, "onnx", out, checkpoint)
+    images = torch.randn(4, 3, 32, 32)
+    (logits,) = runtime.InferenceSession(str(out)).run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(
+            torch.from_numpy(logits), trained(NETWORK)(images), rtol=1e-3, atol=1e-3
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
+
+
+def test_onnx_missing_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(AzlibError, match=r"needs onnx: pip install 'azlib\[onnx\]'"):
+        export(NETWORK, "onnx", tmp_path / "n.onnx")
+
+
+@pytest.mark.parametrize("error", [1e-2, float("nan")])
+def test_a_network_that_computes_something_else_is_not_kept(tmp_path, monkeypatch, error):
+    def wrong(network, model, images, path):
+        path.write_bytes(b"x")
+        return lambda batch: model(batch) + error * model(batch).abs().max()
+
+    monkeypatch.setitem(exporting.FORMATS, "torchscript", wrong)
+    with pytest.raises(AzlibError, match="differ by up to"):
+        export(NETWORK, "torchscript", tmp_path / "n.ts")
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoint_of_another_structure(checkpoint, tmp_path):
+    other = replace(NETWORK, structure=SMALLEST.replace("E1K3(8,8,2,8,1)", "E1K5(8,8,2,8,1)"))
+    with pytest.raises(AzlibError, match="holds structure="):
+        export(other, "torchscript", tmp_path / "n.ts", checkpoint)
+    with pytest.raises(AzlibError, match="holds num_classes=5, not 7"):
+        export(replace(NETWORK, num_classes=7), "torchscript", tmp_path / "n.ts", checkpoint)
+    with pytest.raises(AzlibError, match="no checkpoint"):
+        export(NETWORK, "torchscript", tmp_path / "n.ts", tmp_path / "none.pt")
+    with pytest.raises(AzlibError, match="Did you mean 'torchscript'"):
+        export(NETWORK, "torchscrip", tmp_path / "n.ts")
+    assert not list(tmp_path.iterdir())
+
+
+def test_structures_that_a_search_found(tmp_path, checkpoint):
+    found = tmp_path / "mobilenetv2_450M_seed1.json"
+    found.write_text(
+        json.dumps({"structure": SMALLEST, "settings": {"space": {"name": "mobilenetv2"}}})
+    )
+    assert read_structure(str(found)) == ("mobilenetv2", SMALLEST)
+    assert read_structure(SMALLEST) == ("mobilenetv2", SMALLEST)
+    assert choose(str(found), weights=checkpoint) == NETWORK
+    assert choose(SMALLEST) == Network("mobilenetv2", SMALLEST, 1000, 224)
+    with pytest.raises(AzlibError, match="is of the space 'mobilenetv2', not 'autoformer-tiny'"):
+        read_structure(str(found), "autoformer-tiny")
+    found.write_text("{}")
+    with pytest.raises(AzlibError, match="is no structure that azlib search found"):
+        read_structure(str(found))
+    with pytest.raises(AzlibError, match=r"cannot read none\.json"):
+        read_structure("none.json")
+
+
+def test_commands_train_and_export(tmp_path):
+    from test_train import write_images
+    from typer.testing import CliRunner
+
+    def azlib(*arguments):
+        result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    images = write_images(tmp_path / "images", size=(36, 36))
+    settings = [f for s in ("epochs=2", "warmup=1", "batch=12") for f in ("--set", s)]
+    shown = azlib(
+        "train", SMALLEST, images, "--out", tmp_path / "run", "--resolution", 32, "--workers", 0,
+        *settings,
+    )  # fmt: skip
+    assert "best top-1" in shown and (tmp_path / "run" / "log.csv").exists()
+    weights = tmp_path / "run" / "best.pt"
+    shown = azlib("export", SMALLEST, "--weights", weights, "--out", tmp_path / "n.ts")
+    assert "untrained" not in shown
+    assert torch.jit.load(tmp_path / "n.ts")(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+    with pytest.raises(AzlibError, match="Did you mean 'epochs'"):
+        azlib("train", SMALLEST, images, "--out", tmp_path / "run", "--set", "epoch=1")

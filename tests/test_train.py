@@ -1,0 +1,469 @@
+"""Training end to end on folders of coloured noise, and what can go wrong with it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from azlib import distill
+from azlib import train as training
+from azlib.errors import AzlibError
+from azlib.folders import read_folder
+from azlib.inputs import generator
+from azlib.recipes import RECIPES, Network, adjusted, named
+from azlib.spaces import mobilenetv2
+from azlib.train import read_checkpoint, train
+
+COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A small network with all that must be restored: running statistics and dropout."""
+
+    width: int = 8
+    num_classes: int = 3
+    resolution: int = 12
+    norm: bool = True
+
+    def build(self, drop_path=0.0, rng=None):
+        model = nn.Sequential(
+            nn.Conv2d(3, self.width, 3, stride=2),
+            nn.BatchNorm2d(self.width) if self.norm else nn.Identity(),
+            nn.ReLU(),
+            nn.Dropout(0.1 if self.norm else 0),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(self.width, self.num_classes),
+        )
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(0, 0.3, generator=rng)
+        return model
+
+
+RECIPE = replace(
+    RECIPES["plain"], epochs=6, warmup=1, batch=8, lr=8.0, bn_momentum=0.3, mixup=0.2, erasing=0.2
+)
+
+
+def write_images(path, colours=COLOURS, train=8, val=4, size=(18, 14)):
+    rng = np.random.default_rng(0)
+    for part, count in (("train", train), ("val", val)):
+        for name, colour in colours.items():
+            (path / part / name).mkdir(parents=True)
+            for i in range(count):
+                noise = rng.integers(-40, 40, (*size, 3)) + colour
+                Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(
+                    path / part / name / f"{i}.png"
+                )
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = write_images(tmp_path_factory.mktemp("images"))
+    (path / "train" / "red" / "broken.jpg").write_bytes(b"no image")
+    whole = (path / "val" / "green" / "0.png").read_bytes()
+    (path / "val" / "green" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (path / "val" / "green" / "notes.txt").write_text("not listed as an image")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    return train(Toy(), folder, out, RECIPE, progress=False), out
+
+
+def weights(path):
+    return torch.cat([t.flatten().double() for t in torch.load(path)["model"].values()])
+
+
+def test_loss_falls_and_the_log_is_written(finished):
+    log, out = finished
+    assert list(log) == ["epoch", "lr", "train_loss", "top1", "seconds"] and len(log) == 6
+    assert log["train_loss"].iloc[-1] < 0.8 * log["train_loss"].iloc[0]
+    assert log["top1"].max() > 60
+    pd.testing.assert_frame_equal(pd.read_csv(out / "log.csv"), log, check_dtype=False)
+
+
+def test_unreadable_images_are_skipped_and_listed(finished, folder):
+    _, out = finished
+    names = (out / "unreadable.txt").read_text().splitlines()
+    assert names == [f"{folder}/train/red/broken.jpg", f"{folder}/val/green/cut.png"]
+    # 12 readable images: every accuracy is a multiple of a twelfth.
+    twelfths = finished[0]["top1"] / 100 * 12
+    np.testing.assert_allclose(twelfths, twelfths.round(), atol=1e-9)
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_a_killed_run_continues_bit_for_bit(finished, folder, tmp_path, monkeypatch, epochs):
+    done = []
+    evaluate = training._Run.evaluate
+
+    def killed(self):
+        if len(done) == epochs:
+            raise KeyboardInterrupt
+        done.append(1)
+        return evaluate(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training._Run, "evaluate", killed)
+        train(Toy(), folder, tmp_path, RECIPE, progress=False)
+    assert len(read_checkpoint(tmp_path / "last.pt")["rows"]) == epochs
+    torch.rand(7)  # the state of torch's own generator must not matter
+    log = train(Toy(), folder, tmp_path, RECIPE, progress=False)
+    expected, out = finished
+    columns = ["epoch", "lr", "train_loss", "top1"]
+    assert log[columns].equals(expected[columns])
+    for name in ("last.pt", "best.pt"):
+        assert torch.equal(weights(tmp_path / name), weights(out / name)), name
+    again = train(Toy(), folder, tmp_path, RECIPE, progress=False)
+    assert again.equals(log), "a finished run has nothing to do"
+
+
+def test_training_leaves_torchs_generator_alone(folder, tmp_path):
+    before = torch.get_rng_state()
+    train(Toy(), folder, tmp_path, replace(RECIPE, epochs=2), progress=False)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_best_checkpoint_has_the_best_accuracy(finished, folder):
+    log, out = finished
+    state = read_checkpoint(out / "best.pt")
+    assert len(state["rows"]) - 1 == log["top1"].idxmax()
+    model = Toy().build()
+    model.load_state_dict(state["model"])
+    data = read_folder(folder)
+    hits = [
+        int(model.eval()(training.augment.evaluation_view(image, None, size=12)[None]).argmax())
+        == label
+        for path, label in data.val
+        if not path.endswith("cut.png")
+        for image in [Image.open(path)]
+    ]
+    assert 100 * np.mean(hits) == pytest.approx(log["top1"].max())
+
+
+def test_loading_processes_change_nothing(finished, folder, tmp_path):
+    train(Toy(), folder, tmp_path, RECIPE, workers=1, progress=False)
+    assert torch.equal(weights(tmp_path / "last.pt"), weights(finished[1] / "last.pt"))
+
+
+def test_two_processes_compute_what_one_does(folder, tmp_path):
+    """Without batch norms, dropout and mixing, which act within a process, sums commute."""
+    recipe = "replace(RECIPE, epochs=2, mixup=0.0)"
+    script = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_train import RECIPE, Toy, replace, train
+train(Toy(norm=False), {str(folder)!r}, sys.argv[1], {recipe}, progress=False)
+"""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "two"],
+            env={**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in "01"
+    ]
+    try:
+        assert [process.wait(timeout=300) for process in running] == [0, 0]
+    finally:
+        for process in running:
+            process.kill()
+    log = train(Toy(norm=False), folder, tmp_path / "one", replace(RECIPE, epochs=2, mixup=0.0))
+    both = pd.read_csv(tmp_path / "two" / "log.csv")
+    np.testing.assert_allclose(both["train_loss"], log["train_loss"], rtol=1e-5)
+    assert both["top1"].tolist() == pytest.approx(log["top1"].tolist())
+    torch.testing.assert_close(
+        weights(tmp_path / "two" / "last.pt"),
+        weights(tmp_path / "one" / "last.pt"),
+        atol=1e-4,
+        rtol=0,
+    )
+    unreadable = (tmp_path / "two" / "unreadable.txt").read_text()
+    assert "broken.jpg" in unreadable and "cut.png" in unreadable
+
+
+# --- recipes -------------------------------------------------------------------------------
+
+
+def test_learning_rate_of_the_cnns():
+    plain, n = RECIPES["plain"], 1_281_167
+    assert plain.rate(0, 512, n) == pytest.approx(0.8 * 513 / (5 * n))
+    assert plain.rate(4, n - 1, n) == pytest.approx(0.8)  # the warm-up's last step
+    half = 5 * n + 145 * n // 2
+    assert plain.rate(half // n, half % n, n) == pytest.approx(0.4, rel=1e-4)
+    assert plain.rate(149, n - 1, n) == pytest.approx(0, abs=1e-12)
+    assert RECIPES["distilled"].rate(5, 1, n) == pytest.approx(0.2, rel=1e-6)
+    assert replace(plain, batch=64).rate(5, 1, n) == pytest.approx(0.1, rel=1e-6)
+
+
+def test_learning_rate_of_the_transformers():
+    recipe = RECIPES["autoformer"]
+
+    def rate(epoch):
+        return recipe.rate(epoch, 2048, 1_281_167)
+
+    assert rate(0) == rate(1) == 1e-6
+    assert rate(20) == pytest.approx(1e-6 + 19 * (2e-3 - 1e-6) / 20)
+    assert rate(21) == pytest.approx(1e-5 + 0.5 * (2e-3 - 1e-5) * (1 + np.cos(np.pi * 20 / 500)))
+    assert RECIPES["autoformer-base"].rate(151, 1, 2) == pytest.approx(1e-5 + 0.5 * (2e-3 - 1e-5))
+
+
+def test_networks_start_as_the_paper_trains_them():
+    model = Network("mobilenetv2", mobilenetv2.SMALLEST, 5, 32).build(rng=generator(1, "", ""))
+    bottlenecks = [m for m in model.modules() if isinstance(m, mobilenetv2.InvertedBottleneck)]
+    assert bottlenecks and all(not b.main[-1].weight.any() for b in bottlenecks)
+    assert all(b.shortcut[1].weight.all() for b in bottlenecks if len(list(b.shortcut.children())))
+    assert any(isinstance(m, mobilenetv2.SqueezeExcitation) for m in model.modules())
+    assert model.head.out_features == 5 and not model.head.bias.any()
+
+
+def test_what_decays():
+    tiny = "depth=12 embed=192 mlp=" + ",".join(["4"] * 12) + " heads=" + ",".join(["3"] * 12)
+    model = Network("autoformer-tiny", tiny, 5, 32).build(drop_path=0.1)
+    assert model.blocks[11].attention.inner.scale == 0.125  # (192 // 3)^-0.5
+    assert model.blocks[11].mlp.drop_path == pytest.approx(0.0846, abs=1e-4)
+    names = {p: name for name, p in model.named_parameters()}
+    decayed, others = training._decayed(model, 0.05)
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0)
+    assert len(decayed["params"]) + len(others["params"]) == len(names)
+    for name in (names[p] for p in others["params"]):
+        assert name.endswith(("bias", "norm.weight", "class_token", "positions")), name
+    assert "blocks.0.attention.inner.key_tables" in (names[p] for p in decayed["params"])
+
+
+def test_transformers_train(folder, tmp_path):
+    tiny = "depth=12 embed=192 mlp=" + ",".join(["3.5"] * 12) + " heads=" + ",".join(["3"] * 12)
+    recipe = replace(RECIPES["autoformer"], epochs=1, warmup=0, batch=12)
+    log = train(Network("autoformer-tiny", tiny, 3, 16), folder, tmp_path, recipe, progress=False)
+    assert np.isfinite(log["train_loss"][0])
+
+
+def test_repeats_and_shares_of_processes():
+    order = torch.tensor([5, 5, 5, 2, 2, 2, 9])
+    shares = [list(training._shares(order, 4, rank, 2)) for rank in (0, 1)]
+    assert shares == [[[(5, 0), (5, 2)]], [[(5, 1), (2, 3)]]]
+
+
+# --- teachers ------------------------------------------------------------------------------
+
+
+class Teaching(nn.Module):
+    """Logits and two features, as a scripted teacher returns them."""
+
+    def __init__(self, classes=3, features=True):
+        super().__init__()
+        self.linear, self.features = nn.Linear(3, classes), features
+
+    def forward(self, x):
+        x = nn.functional.avg_pool2d(x, 8)
+        logits = self.linear(x.mean((2, 3)))
+        return (logits, x, x[:, :2]) if self.features else logits
+
+
+def write_teacher(path, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(Teaching(**options).eval(), torch.zeros(2, 3, 46, 46)).save(str(path))
+    return str(path)
+
+
+class Efficient(nn.Module):
+    """The names of an EfficientNet's parts, and an activation in place, as teachers have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(*(nn.AvgPool2d(2) for _ in range(5)))
+        self.bn2, self.act2 = nn.Identity(), nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.act2(self.bn2(self.blocks(x) - 1)).mean((2, 3))
+
+
+def test_a_teacher_of_torch_hub_shows_its_features(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.hub, "load", lambda *a, **k: asked.append(a) or Efficient())
+    teach = distill.load_teacher("owner/repository:b3", torch.device("cpu"))
+    for _ in range(2):
+        logits, (sixteenth, head) = teach(torch.zeros(1, 3, 64, 64))
+        assert sixteenth.shape[-1] == 4 and head.shape[-1] == 2
+        assert (head == -1).all() and (logits == 0).all(), "the head is tapped before its ReLU"
+    assert asked == [("owner/repository", "b3")]
+
+
+def test_distilled_recipe_learns_from_logits_and_features(folder, tmp_path):
+    network = Network("mobilenetv2", mobilenetv2.SMALLEST, 3, 32)
+    recipe = replace(RECIPES["distilled"], epochs=1, warmup=0, batch=12)
+    teacher = write_teacher(tmp_path / "teacher.pt")
+    log = train(network, folder, tmp_path / "run", recipe, teacher=teacher, progress=False)
+    assert np.isfinite(log["train_loss"][0])
+    projections = read_checkpoint(tmp_path / "run" / "last.pt")["projections"]
+    assert [tuple(projections[f"{i}.weight"].shape[:2]) for i in (0, 1)] == [(3, 8), (2, 8)]
+    assert projections["0.weight"].abs().max() < 0.02 and projections["0.bias"].any()
+    again = train(network, folder, tmp_path / "run", recipe, teacher=teacher, progress=False)
+    assert again.equals(log)
+
+
+def test_features_are_those_of_the_first_blocks_at_a_sixteenth_and_a_thirty_second():
+    structure = (
+        "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE1K3(8,16,2,8,1)SuperResIDWE1K3(16,24,2,8,1)"
+        "SuperResIDWE1K3(24,32,2,8,1)SuperResIDWE1K3(32,40,1,8,1)SuperResIDWE1K3(40,48,2,8,1)"
+        "SuperResIDWE1K3(48,56,1,8,1)SuperConvK1BNRELU(56,64,1,1)"
+    )
+    model = mobilenetv2.MobileNetV2(num_classes=3).build(structure)
+    student = distill.Student(model, 64).eval()
+    _, features = student._run(torch.zeros(1, 3, 64, 64))
+    assert [tuple(f.shape[1:]) for f in features] == [(32, 4, 4), (48, 2, 2)]
+
+
+def test_distillation_is_the_published_sum():
+    rng = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 4, 3, generator=rng)
+    mine, theirs = torch.randn(2, 4, 2, 5, 5, generator=rng)
+    logit = -(b.softmax(1) * a.log_softmax(1)).sum(1).mean()
+    d = (mine - theirs).abs()
+    feature = torch.where(d < 1, d**2 / 2, d - 0.5).mean()
+    torch.testing.assert_close(distill.distillation(a, [], b, []), logit)
+    torch.testing.assert_close(distill.distillation(a, [mine], b, [theirs]), logit + feature)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(None, "no teacher"), ({"classes": 4, "features": False}, "tells 4 classes apart")],
+)
+def test_bad_teachers(folder, tmp_path, options, message):
+    recipe = replace(RECIPE, distilled=True, epochs=2)
+    teacher = "b3.pt" if options is None else write_teacher(tmp_path / "t.pt", **options)
+    with pytest.raises(AzlibError, match=message):
+        train(Toy(), folder, tmp_path / "run", recipe, teacher=teacher, progress=False)
+
+
+def test_damaged_teacher_and_student_without_features(folder, tmp_path):
+    (tmp_path / "t.pt").write_bytes(b"nothing")
+    recipe = replace(RECIPE, distilled=True, epochs=2)
+    with pytest.raises(AzlibError, match="cannot load the teacher"):
+        train(Toy(), folder, tmp_path / "run", recipe, teacher=str(tmp_path / "t.pt"))
+    teacher = write_teacher(tmp_path / "features.pt")
+    with pytest.raises(AzlibError, match="gives 2 features"):
+        train(Toy(), folder, tmp_path / "run", recipe, teacher=teacher)
+
+
+# --- bad input -----------------------------------------------------------------------------
+
+
+def test_another_run_is_not_continued(finished, folder):
+    _, out = finished
+    for network, recipe, message in (
+        (Toy(), replace(RECIPE, smoothing=0.2), r"recipe\.smoothing=0\.1 \(now 0\.2\)"),
+        (Toy(width=9), RECIPE, r"network\.width=8 \(now 9\)"),
+    ):
+        with pytest.raises(AzlibError, match=message):
+            train(network, folder, out, recipe, progress=False)
+
+
+def test_damaged_and_missing_checkpoints(folder, tmp_path):
+    (tmp_path / "last.pt").write_bytes(b"nothing")
+    with pytest.raises(AzlibError, match="damaged"):
+        train(Toy(), folder, tmp_path, RECIPE, progress=False)
+    torch.save({"a": 1}, tmp_path / "last.pt")
+    with pytest.raises(AzlibError, match="no checkpoint of azlib train"):
+        read_checkpoint(tmp_path / "last.pt")
+    with pytest.raises(AzlibError, match="no checkpoint"):
+        read_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "tpu"}, "unknown device 'tpu'"),
+        ({"recipe": replace(RECIPE, batch=64)}, "lower batch"),
+        ({"recipe": replace(RECIPE, distilled=True)}, "needs a teacher"),
+        ({"teacher": "x.pt"}, "has no teacher"),
+        ({"network": Toy(num_classes=4)}, "has 4 classes"),
+        ({"seed": -1}, "seed=-1"),
+        ({"recipe": replace(RECIPE, lr=1e38, warmup=0)}, "lower lr"),
+    ],
+)
+def test_bad_settings(folder, tmp_path, options, message):
+    arguments = {"network": Toy(), "recipe": RECIPE, "progress": False, **options}
+    with pytest.raises(AzlibError, match=message):
+        train(folder=folder, out=tmp_path, **arguments)
+
+
+def test_bad_recipes():
+    for values, message in (
+        ({"epoch": 3}, "Did you mean 'epochs'"),
+        ({"epochs": "many"}, "expected int"),
+        ({"lr": -1.0}, "not negative"),
+        ({"epochs": 5}, "epochs > warmup"),
+        ({"policy": "autoagument"}, "Did you mean 'autoaugment'"),
+    ):
+        with pytest.raises(AzlibError, match=message):
+            adjusted(RECIPES["plain"], values)
+    with pytest.raises(AzlibError, match="Did you mean 'plain'"):
+        named("plane")
+    with pytest.raises(AzlibError, match="space to train in"):
+        Network("nasbench201", "x").build()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_absent(folder, tmp_path):
+    with pytest.raises(AzlibError, match="sees no CUDA device"):
+        train(Toy(), folder, tmp_path, RECIPE, device="cuda", progress=False)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("x"), MemoryError()])
+def test_out_of_memory_says_what_to_lower(folder, tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(training._Run, "loss", fail)
+    with pytest.raises(AzlibError, match="out of memory at batch=8: lower batch"):
+        train(Toy(), folder, tmp_path, RECIPE, progress=False)
+
+
+def test_bad_folders(tmp_path):
+    with pytest.raises(AzlibError, match=r"no folder .*expected images as .*train/CLASS"):
+        read_folder(tmp_path / "none")
+    (tmp_path / "train" / "one").mkdir(parents=True)
+    with pytest.raises(AzlibError, match=r"no folder .*val"):
+        read_folder(tmp_path)
+    (tmp_path / "val" / "one").mkdir(parents=True)
+    with pytest.raises(AzlibError, match="1 class folders: expected 2"):
+        read_folder(tmp_path)
+    (tmp_path / "train" / "two").mkdir()
+    with pytest.raises(AzlibError, match=r"no image in .*one"):
+        read_folder(tmp_path)
+    (tmp_path / "val" / "three").mkdir()
+    with pytest.raises(AzlibError, match=r"'three' is in .* but not in"):
+        read_folder(tmp_path)
+
+
+def test_nothing_readable(tmp_path):
+    write_images(tmp_path, train=4, val=1)
+    for path in (tmp_path / "val").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(AzlibError, match="none of the 3 validation images"):
+        train(Toy(), tmp_path, tmp_path / "run", RECIPE, progress=False)
+    for path in (tmp_path / "train").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(AzlibError, match="none of the 12 training images"):
+        train(Toy(), tmp_path, tmp_path / "run", RECIPE, progress=False)
