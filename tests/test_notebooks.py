@@ -26,6 +26,7 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "09": ["{}/fig4.csv", "{}/fig4.png"],
     "10": ["{}/table5.csv", "{}/table5.md"],
     "11": ["{}/sensitivity.csv", "{}/sample_size.csv"],
+    "12": ["{}/search_regret.csv", "{}/search_regret.png", "{}/search_trajectory.csv"],
     "13": ["{}/beyond.csv", "{}/beyond.png"],
 }
 TABLE4 = ["proxies", "aggregation", "dataset", "kendall_tau", "spearman_rho"]
