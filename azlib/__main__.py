@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from azlib.aggregate import AZ_NAS
-from azlib.errors import AzlibError
+from azlib.errors import AzlibError, unknown
 
 app = typer.Typer(
     help="Rank neural networks without training them (AZ-NAS).",
@@ -30,6 +29,9 @@ Source = Annotated[
 ]
 
 
+BUDGET = "mobilenetv2: FLOPs, such as 450M; autoformer: default or tf-tas"
+
+
 @app.command()
 def sweep(
     out: Annotated[Path, typer.Option(help="Parquet file to write")],
@@ -38,10 +40,13 @@ def sweep(
     seed: Annotated[str, typer.Option(help="seeds: 1 or 1,2,3 or 1-5")] = "1",
     batch: Annotated[int, typer.Option(help="images")] = 64,
     resolution: Annotated[int | None, typer.Option(help="pixels (default: the space's)")] = None,
-    init: Annotated[str, typer.Option(help="weight initialisation")] = "kaiming_norm_fanin",
+    init: Annotated[
+        str | None, typer.Option(help="weight initialisation (default: the space's)")
+    ] = None,
     train: Annotated[
-        bool, typer.Option("--train/--eval", help="batch or running statistics in BN")
-    ] = True,
+        bool | None,
+        typer.Option("--train/--eval", help="batch or running statistics (default: the space's)"),
+    ] = None,
     input: Annotated[
         str, typer.Option(help="gaussian, or a source of images, for proxies that read noise")
     ] = "gaussian",
@@ -59,22 +64,19 @@ def sweep(
     sample: Annotated[
         int | None, typer.Option(help="only so many random architectures (always the same)")
     ] = None,
+    budget: Annotated[str | None, typer.Option(help=BUDGET + "; for --sample")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://...")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
 ) -> None:
     """Score many architectures; run the same command again to continue a stopped sweep."""
-    from random import Random
-
     from azlib import spaces
+    from azlib.sweep import sample as draw
     from azlib.sweep import sweep as run
 
-    chosen = spaces.get(space, resolution)
+    chosen = spaces.get(space, resolution, **_budget(space, budget))
     stream = _lines(archs) if archs is not None else None
     if sample is not None:
-        everything = list(chosen if stream is None else stream)
-        if not 0 < sample <= len(everything):
-            raise AzlibError(f"sample={sample}: expected 1 to {len(everything)} architectures")
-        stream = sorted(Random(0).sample(everything, sample))
+        stream = draw(chosen, sample, stream)
     path = run(
         chosen,
         out,
@@ -100,14 +102,20 @@ def sweep(
 def search(
     out: Annotated[Path, typer.Option(help="Parquet file of the log; a .json lies beside it")],
     space: Annotated[str, typer.Option(help="search space")] = "mobilenetv2",
-    budget: Annotated[
-        float | None, typer.Option(help="mobilenetv2: FLOPs, e.g. 450e6 (default: none)")
+    budget: Annotated[str | None, typer.Option(help=BUDGET)] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(help="algorithm-1 or random (default: random in the AutoFormer spaces)"),
     ] = None,
     iterations: Annotated[int, typer.Option(help="accepted candidates")] = 2000,
-    population: Annotated[int, typer.Option(help="candidates that may be parents")] = 1024,
+    population: Annotated[
+        int | None,
+        typer.Option(help="candidates that may be parents (default: 1 % of the iterations)"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="seed of the search and its scores")] = 123,
-    batch: Annotated[int, typer.Option(help="images")] = 64,
-    resolution: Annotated[int | None, typer.Option(help="pixels (default: the space's)")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="paper or cpu (default: cpu on a cpu, else paper)")
+    ] = None,
     generation: Annotated[int, typer.Option(help="candidates proposed at once")] = 1,
     workers: Annotated[int, typer.Option(help="processes; useful up to --generation")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://...")] = None,
@@ -115,23 +123,21 @@ def search(
 ) -> None:
     """Search a space: Algorithm 1, or random search in the AutoFormer spaces."""
     from azlib import spaces
-    from azlib.search import Algorithm1, Live, RandomSearch
+    from azlib.search import Algorithm1, Live, RandomSearch, share
     from azlib.search import search as run
 
-    chosen = spaces.get(space, **({} if budget is None else {"budget": budget}))
-    transformer = space.startswith("autoformer")
+    chosen = spaces.get(space, **_budget(space, budget))
+    rules = {
+        "algorithm-1": lambda: Algorithm1(share(iterations) if population is None else population),
+        "random": RandomSearch,
+    }
+    rule = rule or ("random" if space.startswith("autoformer") else "algorithm-1")
+    if rule not in rules:
+        raise unknown("rule", rule, rules)
     result = run(
         chosen,
-        RandomSearch() if transformer else Algorithm1(population),
-        Live(
-            chosen,
-            getattr(chosen, "proxies", AZ_NAS),
-            seed,
-            batch,
-            resolution,
-            train=not transformer,
-            device=device,
-        ),
+        rules[rule](),
+        Live.at(chosen, preset or ("cpu" if device == "cpu" else "paper"), seed, device),
         iterations=iterations,
         seed=seed,
         generation=generation,
@@ -273,6 +279,21 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise AzlibError(f"no file {path}: expected one architecture a line")
     return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def _budget(space: str, text: str | None) -> dict[str, str | float]:
+    """The option `budget` of a space: a name, or FLOPs as 450M, 450e6 or 450000000."""
+    if text is None:
+        return {}
+    if space.startswith("autoformer"):
+        return {"budget": text}
+    if not space.startswith("mobilenetv2"):
+        raise AzlibError(f"the space {space} has no budget: leave --budget out")
+    number, unit = (text[:-1], 1e6) if text.endswith("M") else (text, 1)
+    try:
+        return {"budget": float(number) * unit}
+    except ValueError:
+        raise AzlibError(f"budget {text!r}: expected FLOPs, such as 450M or 450e6") from None
 
 
 def _seeds(text: str) -> list[int]:

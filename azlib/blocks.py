@@ -19,8 +19,9 @@ from azlib.errors import AzlibError, unknown
 class Trace:
     """What one pass leaves behind. L blocks, block l with features of C_l channels.
 
-    covariances: L matrices (C_l, C_l), the covariance of the features over all B·H·W positions
-        (divided by their number, float32).
+    covariances: L matrices (C_l, C_l), the covariance of the features over all N = B·H·W positions
+        (divided by their number, float32). Where N < C_l, the (N, N) products of the centred
+        positions instead: the same eigenvalues but for zeros, in less time.
     transfers: L-1 matrices (C_{l-1}·s², C_l): the mean over positions of g vᵀ, where v is random
         ±1 on the output of block l, g its vector-Jacobian product on the output of block l-1,
         and s the down-sampling factor of the block.
@@ -33,8 +34,9 @@ class Trace:
 
     @cached_property
     def shares(self) -> list[Tensor]:
-        """For each block, the eigenvalues of its covariance divided by their sum (Eq. 3), (C_l,).
+        """For each block, the eigenvalues of its covariance divided by their sum (Eq. 3).
 
+        Shape (C_l,), or (N,) where there are fewer positions: the missing ones are zeros.
         All NaN where the features are constant. Round-off can leave tiny negative shares.
         """
         values = _batched(torch.linalg.eigvalsh, self.covariances)
@@ -191,10 +193,11 @@ def _rows(features: Tensor) -> Tensor:
 
 
 def _covariance(features: Tensor) -> Tensor:
-    """Eqs. 1-2: covariance over positions, (C, C)."""
+    """Eqs. 1-2: covariance over positions, (C, C), or (N, N) products where those are fewer."""
     rows = _rows(features)
     centred = rows - rows.mean(0)
-    return centred.T @ centred / rows.shape[0]
+    product = centred @ centred.T if len(rows) < rows.shape[1] else centred.T @ centred
+    return product / len(rows)
 
 
 def _to_depth(g: Tensor, v: Tensor, name: str) -> Tensor:

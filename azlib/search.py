@@ -36,7 +36,8 @@ from tqdm import tqdm
 
 from azlib.aggregate import AZ_NAS, IncrementalRanking, aggregate
 from azlib.errors import AzlibError, unknown
-from azlib.sweep import cpu_name, executor, keep_freed_memory
+from azlib.scores import Settings
+from azlib.sweep import cpu_name, executor, keep_freed_memory, score_architecture
 
 START = 11  # candidates of Algorithm 1 that descend from the initial structure
 TRIES = 10_000  # illegal candidates in a row that end a search
@@ -44,6 +45,11 @@ COSTS = ("macs", "params", "seconds")  # the log's columns after the scores
 METADATA_KEY = b"azlib.search"  # where the settings stand in the Parquet metadata
 
 Draw = Callable[[np.random.Generator], str]
+
+
+def share(iterations: int) -> int:
+    """The population of Algorithm 1 as the paper's share, 1,024 of 100,000; at least 2."""
+    return max(2, round(iterations * 1024 / 100_000))
 
 
 class Result(NamedTuple):
@@ -174,9 +180,8 @@ class Live:
     """A function from an architecture to its scores that builds the network and probes it.
 
     batch, resolution: of the Gaussian input (default: the space's own resolution); costs are the
-    space's either way. init: see `proxies.score`; None is the network's own
-    `initialise(generator)` where it has one (vision transformers), else the paper's. Runs on one
-    thread.
+    space's either way. init, train: see `weights.initialise` and `proxies.score` (default: `init`
+    and `train` of the space, or else as the paper scores CNNs). Runs on one thread.
     """
 
     space: Any
@@ -185,40 +190,50 @@ class Live:
     batch: int = 64
     resolution: int | None = None
     init: str | None = None
-    train: bool = True
+    train: bool | None = None
     device: str = "cpu"
 
     def __post_init__(self):
-        from azlib.proxies import names
+        from azlib.proxies import check_settings, names
 
         names(self.proxies)
+        settings = self._settings
+        check_settings(settings.init, self.device, (self.batch, 3, *2 * (settings.resolution,)))
+
+    @classmethod
+    def at(cls, space: Any, preset: str, seed: int = 123, device: str = "cpu") -> Live:
+        """The proxies of a space at one of its `presets`, a batch and a resolution by name.
+
+        "paper" is the paper's setting, "cpu" the cheaper one that notebook 14 finds best.
+        Raises `AzlibError` for an unknown preset.
+        """
+        presets = getattr(space, "presets", {"paper": (64, None)})
+        if preset not in presets:
+            raise unknown(f"preset of {space.name}", preset, presets)
+        batch, resolution = presets[preset]
+        proxies = getattr(space, "proxies", AZ_NAS)
+        return cls(space, proxies, seed, batch, resolution, device=device)
+
+    @property
+    def _settings(self) -> Settings:
+        return Settings(
+            self.space.name,
+            tuple(self.proxies),
+            self.batch,
+            self.resolution or self.space.input_shape[-1],
+            init=self.init or getattr(self.space, "init", "kaiming_norm_fanin"),
+            train=getattr(self.space, "train", True) if self.train is None else self.train,
+            device=self.device,
+        )
 
     def __call__(self, arch: str) -> dict[str, float]:
         import torch  # here, so that a search among known scores loads no torch
 
-        from azlib.inputs import generator
-        from azlib.proxies import score_in_place
-
-        size = self.resolution or self.space.input_shape[-1]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         keep_freed_memory()
         try:
-            network, init = self.space.build(arch), self.init or "kaiming_norm_fanin"
-            if self.init is None and hasattr(network, "initialise"):
-                network.initialise(generator(self.seed, arch, "weights"))
-                init = None
-            return score_in_place(
-                network,
-                (self.batch, 3, size, size),
-                arch,
-                seed=self.seed,
-                proxies=self.proxies,
-                init=init,
-                train=self.train,
-                macs=self.space.count(arch)["macs"],
-                device=self.device,
-            )
+            return score_architecture(self.space, arch, self.seed, self._settings)
         finally:
             torch.set_num_threads(threads)
 
@@ -345,9 +360,9 @@ def search(
                 "workers); run the same search again to continue"
             ) from error
         finally:
-            if out and history.failed < len(history):
+            if out and history.failed < len(history) > len(held):
                 _save(out, history, settings)
-    return _finish(history, settings, out)
+    return _finish(history, settings, out, new=len(history) > len(held))
 
 
 def incumbents(log: pd.DataFrame, proxies: Sequence[str] = AZ_NAS) -> NDArray[np.intp]:
@@ -475,10 +490,13 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
         ) from error
 
 
-def _finish(history: History, settings: dict, out: Path | None) -> Result:
+def _finish(history: History, settings: dict, out: Path | None, new: bool) -> Result:
     log = pd.DataFrame(history.rows, columns=["step", "structure", *history.proxies, *COSTS])
     best = history.ranking.best()
     row = history.rows[best]
+    description = out and out.with_suffix(".json")
+    if out and not new and description.exists():  # a finished search: its files stay as they are
+        return Result(row["structure"], log, json.loads(description.read_text()))
     summary = {
         "structure": row["structure"],
         "step": best,
@@ -497,5 +515,5 @@ def _finish(history: History, settings: dict, out: Path | None) -> Result:
     }
     if out:
         text = json.dumps(summary, indent=2) + "\n"
-        _replace(out.with_suffix(".json"), lambda temporary: temporary.write_text(text))
+        _replace(description, lambda temporary: temporary.write_text(text))
     return Result(row["structure"], log, summary)

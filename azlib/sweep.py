@@ -18,6 +18,7 @@ import math
 import multiprocessing
 import os
 import platform
+import random
 import re
 import shutil
 import signal
@@ -26,7 +27,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
@@ -54,8 +55,8 @@ def sweep(
     unique: bool = False,
     batch: int = 64,
     resolution: int | None = None,
-    init: str = "kaiming_norm_fanin",
-    train: bool = True,
+    init: str | None = None,
+    train: bool | None = None,
     input: str = "gaussian",
     images: str = "patches",
     workers: int | None = None,
@@ -70,8 +71,9 @@ def sweep(
     `seed`, one per proxy, `seconds` (of processor time). archs: an iterable of architectures,
     read as a stream (default: the whole space). unique: score `space.canonical(arch)` once for
     all architectures that are the same network, and write only those rows (`scores.expand` gives
-    all). batch: images. resolution: pixels (default: the space's). init, train, input, images,
-    device: see `proxies.score`. workers: processes of one thread each (default: one per core).
+    all). batch: images. resolution: pixels (default: the space's). init, train (default:
+    those of the space, or else as the paper scores CNNs), input, images, device: see
+    `proxies.score`. workers: processes of one thread each (default: one per core).
     chunk: architectures per part file and task. scheduler: address of a Dask scheduler (`tcp://...`)
     to run the chunks there instead.
 
@@ -84,6 +86,8 @@ def sweep(
     from azlib.proxies import REGISTRY, check_settings, names
 
     out, seeds, chosen = Path(out), tuple(dict.fromkeys(seeds)), tuple(names(proxies))
+    init = init or getattr(space, "init", "kaiming_norm_fanin")
+    train = getattr(space, "train", True) if train is None else train
     scored_with = Settings(
         space.name,
         chosen,
@@ -149,6 +153,29 @@ def sweep(
     return out
 
 
+def sample(space: Any, count: int, archs: Iterable[str] | None = None) -> list[str]:
+    """`count` different random architectures, always the same, a smaller sample being part of a
+    larger one: of `archs` or of a space that can be enumerated, sorted; else drawn by
+    `space.sample` from those that are legal.
+
+    Raises `AzlibError` when there are not so many.
+    """
+    if archs is None and not isinstance(space, Iterable):
+        if count < 1:
+            raise AzlibError(f"sample={count}: expected at least 1 architecture")
+        rng = np.random.default_rng(0)
+        drawn: dict[str, None] = {}
+        for arch in (space.sample(rng) for _ in itertools.count()):
+            if space.legal(arch):
+                drawn[arch] = None
+            if len(drawn) == count:
+                return list(drawn)
+    everything = list(space if archs is None else archs)
+    if not 0 < count <= len(everything):
+        raise AzlibError(f"sample={count}: expected 1 to {len(everything)} architectures")
+    return sorted(random.Random(0).sample(everything, count))
+
+
 def _checked(space: Any, archs: Iterable[str] | None, once: bool) -> Iterable[str]:
     """The architectures to score: a list is checked whole before anything is scored, a stream
     (which can be read only once) as it passes."""
@@ -193,7 +220,7 @@ def score_chunk(
     """Rows of scores for (architecture, seed) pairs, and a line for each that failed."""
     import torch
 
-    from azlib.proxies import REGISTRY, score_in_place
+    from azlib.proxies import REGISTRY
 
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -203,20 +230,7 @@ def score_chunk(
         start = time.process_time()
         spent = dict.fromkeys(timed, math.nan)
         try:
-            scores = score_in_place(
-                space.build(arch),
-                (settings.batch, 3, settings.resolution, settings.resolution),
-                arch,
-                seed=seed,
-                proxies=settings.proxies,
-                init=settings.init,
-                train=settings.train,
-                macs=space.count(arch)["macs"],
-                input=settings.input,
-                images=settings.images or "patches",
-                device=settings.device,
-                seconds=spent,
-            )
+            scores = score_architecture(space, arch, seed, settings, spent)
         except Exception as error:  # one bad architecture must not end a night's sweep
             if isinstance(error, MemoryError) or "out of memory" in str(error):
                 raise AzlibError(f"out of memory on {arch}: lower batch or workers") from error
@@ -226,6 +240,37 @@ def score_chunk(
         times = {f"seconds_{name}": spent[name] for name in timed}
         rows.append({"arch": arch, "seed": seed, **scores, **times, "seconds": seconds})
     return rows, failures
+
+
+def score_architecture(
+    space: Any,
+    arch: str,
+    seed: int,
+    settings: Settings,
+    seconds: dict[str, float] | None = None,
+) -> dict[str, float]:
+    """Builds the network at the resolution of the settings and scores it; costs are the space's.
+
+    seconds: is given the processor time of each proxy.
+    """
+    from azlib.proxies import score_in_place
+
+    size = settings.resolution
+    builder = replace(space, resolution=size) if hasattr(space, "resolution") else space
+    return score_in_place(
+        builder.build(arch),
+        (settings.batch, 3, size, size),
+        arch,
+        seed=seed,
+        proxies=settings.proxies,
+        init=settings.init,
+        train=settings.train,
+        macs=space.count(arch)["macs"],
+        input=settings.input,
+        images=settings.images or "patches",
+        device=settings.device,
+        seconds=seconds,
+    )
 
 
 def keep_freed_memory() -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from azlib.errors import AzlibError
-from azlib.spaces import mobilenetv2
+from azlib.spaces import get, mobilenetv2
 from azlib.spaces.mobilenetv2 import (
     INITIAL,
     SMALLEST,
@@ -157,6 +157,19 @@ def taps(network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
         module.register_forward_hook(lambda _module, _input, output: outputs.append(output))
     network(x)
     return outputs
+
+
+def test_fewer_taps_are_the_last_of_each_superblock():
+    few, arch = MobileNetV2(taps="superblocks"), walk(6)
+    assert (few.name, SPACE.name) == ("mobilenetv2-superblocks", "mobilenetv2")
+    assert few == get(few.name) and few.count(arch) == SPACE.count(arch)
+    ends = [
+        f"blocks.{i}.{2 * block.layers - 1}"
+        for i, block in enumerate(b for b in parse(arch) if isinstance(b, Residual))
+    ]
+    assert few.build(arch).primary_blocks == ["stem", *ends, "last"]
+    with pytest.raises(AzlibError, match="unknown choice of taps 'few'"):
+        MobileNetV2(taps="few")
 
 
 def test_taps_of_the_initial_structure_are_the_published_ones():

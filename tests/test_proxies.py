@@ -73,6 +73,15 @@ def test_entropy_of_known_spectra():
     assert math.isnan(entropy(torch.tensor([math.nan, math.nan])))
 
 
+@pytest.mark.parametrize("images", [2, 5])  # 8 or 20 positions, 12 channels
+def test_entropy_of_features_with_fewer_positions_than_channels(images):
+    model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.ReLU())
+    x = torch.randn(images, 3, 2, 2)
+    shares = trace(model, x, torch.Generator(), ["0", "1"]).shares
+    assert len(shares[1]) == min(12, 4 * images)
+    assert entropy(shares[1]) == pytest.approx(oracle.entropy(model(x).detach()), rel=1e-5)
+
+
 def test_deviation_is_largest_for_an_isometry():
     assert deviation(1.0) == pytest.approx(0, abs=1e-5)
     assert deviation(1.0) > deviation(1.1) and deviation(1.0) > deviation(0.9)

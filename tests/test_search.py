@@ -30,6 +30,7 @@ from azlib.search import (
     RegularisedEvolution,
     incumbents,
     search,
+    share,
 )
 from azlib.spaces.autoformer import AutoFormer
 from azlib.spaces.mobilenetv2 import MobileNetV2
@@ -422,8 +423,40 @@ def test_vision_transformers_are_scored_with_their_own_weights():
     first = live(arch)
     assert list(first) == list(space.proxies) and live(arch) == first
     assert replace(live, init="plain_norm")(arch) != first
-    with pytest.raises(AzlibError, match=r"shape \(B, 3, 32, 32\), got .* resize them"):
-        find(space, RandomSearch(), replace(live, resolution=64), iterations=99)
+    larger = replace(live, resolution=48)(arch)  # of a network built for 48 pixels
+    assert larger["expressivity"] != first["expressivity"]
+    assert larger["complexity"] == space.count(arch)["macs"]  # costs are the space's
+    with pytest.raises(AzlibError, match="resolution 40 does not split into 16-pixel patches"):
+        find(space, RandomSearch(), replace(live, resolution=40), iterations=99)
+
+
+@pytest.mark.parametrize("space", [MobileNetV2(450e6), AutoFormer("small")], ids=lambda s: s.name)
+def test_presets_are_a_batch_and_a_resolution_by_name(space):
+    paper, cpu = Live.at(space, "paper", 5), Live.at(space, "cpu", 5)
+    assert (paper.batch, paper.resolution, paper.seed) == (64, 224, 5)
+    assert cpu.batch * cpu.resolution**2 < 64 * 224**2
+    assert paper.proxies == getattr(space, "proxies", AZ_NAS)
+    with pytest.raises(AzlibError, match=f"unknown preset of {space.name} 'laptop'.*cpu"):
+        Live.at(space, "laptop")
+    with pytest.raises(AzlibError, match=r"unknown preset of nasbench201 'cpu'.*paper"):
+        Live.at(NASBench201(), "cpu")
+
+
+def test_a_finished_search_is_read_and_not_written_again(tmp_path):
+    def never(arch):
+        raise AssertionError("scored again")
+
+    out = tmp_path / "log.parquet"
+    first = find(Toy(), Algorithm1(5), iterations=30, out=out)
+    paths = [out, out.with_suffix(".json")]
+    before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths]
+    again = find(Toy(), Algorithm1(5), never, iterations=30, out=out)
+    assert again.structure == first.structure and again.summary == first.summary
+    assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths] == before
+
+
+def test_population_is_the_papers_share():
+    assert [share(n) for n in (1, 1000, 2000, 100_000)] == [2, 10, 20, 1024]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")

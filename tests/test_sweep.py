@@ -16,8 +16,10 @@ import pytest
 
 from azlib import scores
 from azlib.errors import AzlibError
+from azlib.search import Live
+from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
-from azlib.sweep import recompute, score_chunk, sweep
+from azlib.sweep import recompute, sample, score_chunk, sweep
 
 SPACE = nb.NASBench201(resolution=8)
 ARCHS = list(nb.enumerate_all()[50::1600])  # ten cells
@@ -260,9 +262,32 @@ def test_missing_score_file_says_how_to_make_it(tmp_path):
         scores.load("cifar", SPACE)
 
 
-def test_a_space_too_large_to_enumerate_needs_a_list(tmp_path):
-    from azlib.spaces import get
+def test_a_sample_is_always_the_same_and_part_of_a_larger_one():
+    assert sample(SPACE, 5) == sorted(sample(SPACE, 5)) and set(sample(SPACE, 5, ARCHS)) < {*ARCHS}
+    assert set(sample(SPACE, 5)) < set(sample(SPACE, 20))
+    for space in (get("mobilenetv2", budget=450e6), get("autoformer-tiny")):
+        drawn = sample(space, 8)
+        assert len(set(drawn)) == 8 and all(map(space.legal, drawn))
+        assert sample(space, 3) == drawn[:3]
+        with pytest.raises(AzlibError, match="sample=0: expected at least 1"):
+            sample(space, 0)
+    with pytest.raises(AzlibError, match="sample=11: expected 1 to 10"):
+        sample(SPACE, 11, ARCHS)
 
+
+def test_vision_transformers_are_swept_as_their_space_says(tmp_path):
+    space = get("autoformer-tiny")
+    options = {"proxies": space.proxies, "batch": 2, "resolution": 32, "workers": 1}
+    arch, out = sample(space, 1), tmp_path / "s.parquet"
+    row = scores.read(sweep(space, out, archs=arch, progress=False, **options)).iloc[0]
+    settings = scores.read_settings(out)
+    assert (settings.init, settings.train) == ("own", False)
+    alone = Live(space, space.proxies, seed=1, batch=2, resolution=32)(arch[0])
+    assert row[list(space.proxies)].to_dict() == alone
+    assert recompute(out, 1, 0) == 0
+
+
+def test_a_space_too_large_to_enumerate_needs_a_list(tmp_path):
     with pytest.raises(AzlibError, match="too large to enumerate"):
         sweep(get("mobilenetv2"), tmp_path / "s.parquet", progress=False)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
@@ -116,9 +116,9 @@ class AutoFormer:
     64^-0.5 as when the authors scored, or "trained", (embed // heads)^-0.5 as when they trained.
     `num_classes` and `resolution` (pixels, a multiple of 16) are those of the built networks.
 
-    ViTs are scored with their own initialisation (`AutoFormerNetwork.initialise`) and without
-    progressivity: `proxies` names what is ranked. Training and evaluation mode are the same
-    unless `build` is given a drop path rate.
+    ViTs are scored with their own initialisation (`AutoFormerNetwork.initialise`), in evaluation
+    mode and without progressivity: `init`, `train` and `proxies` say so. `presets` are batches and
+    pixels to score at, see notebook 14.
 
     Raises AzlibError for an unknown name or an impossible number.
     """
@@ -130,6 +130,9 @@ class AutoFormer:
     logit_scale: str = "search"
 
     proxies: ClassVar[tuple[str, ...]] = ("expressivity", "trainability", "complexity")
+    init: ClassVar[str] = "own"
+    train: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, tuple[int, int]]] = {"paper": (64, 224), "cpu": (2, 224)}
 
     def __post_init__(self) -> None:
         for kind, given, known in (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Real
@@ -257,6 +257,9 @@ class MobileNetV2:
         searches.
     resolution: pixels a side at which costs are counted. The paper counts at 224; scoring on
         smaller inputs needs no smaller resolution here, as networks take any input size.
+    taps: what the proxies read: "all" (the paper: every inverted bottleneck) or "superblocks" (the
+        last one of each super-block); stem and last convolution either way.
+    presets: batches and pixels to score at, see notebook 14.
 
     Raises AzlibError for a budget or layer limit below the smallest network.
     """
@@ -267,13 +270,18 @@ class MobileNetV2:
     se: bool = False
     num_classes: int = 1000
     resolution: int = 224
+    taps: str = "all"
 
-    name: ClassVar[str] = "mobilenetv2"
     initial: ClassVar[str] = INITIAL
+    presets: ClassVar[Mapping[str, tuple[int, int]]] = {"paper": (64, 224), "cpu": (16, 112)}
 
     def __post_init__(self):
-        if self.types not in TYPE_LISTS:
-            raise unknown("type distribution", self.types, TYPE_LISTS)
+        for kind, given, known in (
+            ("type distribution", self.types, TYPE_LISTS),
+            ("choice of taps", self.taps, ("all", "superblocks")),
+        ):
+            if given not in known:
+                raise unknown(kind, given, known)
         for field in ("num_classes", "resolution"):
             _check_positive(field, getattr(self, field))
         if self.max_layers is not None:
@@ -291,6 +299,10 @@ class MobileNetV2:
                 f"budget={self.budget!r} is below the smallest network's {smallest:,} FLOPs: "
                 f"give at least that, in FLOPs (the paper's smallest budget is 450e6)."
             )
+
+    @property
+    def name(self) -> str:
+        return "mobilenetv2" if self.taps == "all" else f"mobilenetv2-{self.taps}"
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -370,8 +382,8 @@ class MobileNetV2:
     def build(self, arch: str) -> nn.Module:
         """The network: (B, 3, H, W) -> (B, num_classes) for any H and W, initialised as torch does.
 
-        `primary_blocks` names the submodules whose outputs the proxies read: the stem, every
-        inverted bottleneck after its add and ReLU, and the last convolution.
+        `primary_blocks` names the submodules whose outputs the proxies read: the stem, the inverted
+        bottlenecks that `taps` says, after their add and ReLU, and the last convolution.
         """
         stem, *residuals, last = parse(arch)
         blocks = [[InvertedBottleneck(h, self.se) for h in block.halves()] for block in residuals]
@@ -385,8 +397,9 @@ class MobileNetV2:
                 head=nn.Linear(last.out, self.num_classes),
             )
         )
-        names = [f"blocks.{i}.{j}" for i, halves in enumerate(blocks) for j in range(len(halves))]
-        network.primary_blocks = ["stem", *names, "last"]
+        names = [[f"blocks.{i}.{j}" for j in range(len(halves))] for i, halves in enumerate(blocks)]
+        first = 0 if self.taps == "all" else -1
+        network.primary_blocks = ["stem", *(n for group in names for n in group[first:]), "last"]
         return network
 
 
