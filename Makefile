@@ -13,6 +13,7 @@ NB201 ?=
 TORCH_INDEX ?=
 TORCH := torch>=2.13,<2.14
 PROXIES := az,trainability_formula,smallest_share,identity_blocks
+VIT_PROXIES := expressivity,trainability,complexity
 SEEDS ?= 2-5
 WORKERS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
@@ -28,14 +29,26 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SOURCE := $(if $(NB201),nas-bench-201,analog-nasbench)
 BUILD := .build/$(SOURCE)
+# $(call study,SPACE,BUDGET,COUNT,SEEDS): random structures scored at the setting $s, PIXELS:BATCH
+study = $(PY) -m azlib sweep --space $(1) --budget $(2) --sample $(3) --seed $(4) --chunk 4 \
+  --workers $(WORKERS) --resolution $${s%:*} --batch $${s\#*:} \
+  --out data/scores/az_$(1)_$${s%:*}px_batch-$${s\#*:}.parquet
+# $(call found,SPACE,BUDGET,SEED,SUFFIX): a search, its log and what it found
+found = $(PY) -m azlib search --space $(1) --budget $(2) --seed $(3) \
+  --out data/searches/$(1)_$(2)$(4)_seed$(3).parquet
 # $(call baseline,FAMILY,SPACE,OPTIONS,PROXIES): the scores of one family of proxies
 comma := ,
 joined = $(subst $() $(),$(comma),$(strip $(1)))
 baseline = $(PY) -m azlib sweep --space $(2) $(3) --proxies $(call joined,$(4)) --resolution 32 \
   --workers $(WORKERS) --out data/scores/$(1)_nasbench201_32px.parquet
 
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+# Notebooks that compare with a ground truth have a parameter `source`; the others run once for all.
+OF_TRUTH := $(sort $(shell grep -l '^ *"source = ' notebooks/*.ipynb))
+OTHERS := $(filter-out $(OF_TRUTH),$(sort $(wildcard notebooks/*.ipynb)))
+CODE := $(READY) environment.yml $(wildcard azlib/*.py azlib/*/*.py)
 SCORES := $(wildcard data/scores/*.parquet)
+NAS_SCORES := $(wildcard data/scores/*_nasbench201_*.parquet)
+SEARCHES := $(wildcard data/searches/*)
 
 .PHONY: FORCE help figures test lab scores check-scores bench lint format clean
 
@@ -50,11 +63,14 @@ $(READY): pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
-figures: $(NOTEBOOKS:notebooks/%.ipynb=$(BUILD)/%.ipynb) ## run the notebooks, write figures/
+figures: $(OF_TRUTH:notebooks/%.ipynb=$(BUILD)/%.ipynb) $(OTHERS:notebooks/%.ipynb=.build/imagenet/%.ipynb) ## run the notebooks, write figures/
 	@echo "figures/ is up to date ($(SOURCE))"
 
-$(BUILD)/%.ipynb: notebooks/%.ipynb $(READY) environment.yml $(wildcard azlib/*.py azlib/*/*.py) $(SCORES) $(wildcard figures/runtimes.csv) $(NB201) $(BUILD)/source
+$(BUILD)/%.ipynb: notebooks/%.ipynb $(CODE) $(NAS_SCORES) $(wildcard figures/runtimes.csv) $(NB201) $(BUILD)/source
 	@$(PY) -m azlib run $< $@ $(if $(NB201),-p source="$(NB201)")
+
+.build/imagenet/%.ipynb: notebooks/%.ipynb $(CODE) $(filter-out $(NAS_SCORES),$(SCORES)) $(SEARCHES)
+	@$(PY) -m azlib run $< $@
 
 $(BUILD)/source: FORCE  # another ground truth is another input, however old its file
 	@mkdir -p $(BUILD); echo '$(NB201)' | cmp -s - $@ || echo '$(NB201)' > $@
@@ -86,6 +102,21 @@ scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	$(call baseline,ntk,nasbench201,--sample 500 --batch 16,ntk)
 	$(call baseline,gradsign,nasbench201,--sample 500,gradsign gradsign_mean)
 	$(call baseline,grasp,nasbench201,--sample 500,grasp)
+
+searches: $(READY) ## repeat the ImageNet searches and the study of their preset (hours; continues)
+	for s in 224:16 224:8 112:64 112:32 112:16 64:64 64:16 32:64 32:16; do \
+	  $(call study,mobilenetv2,450M,200,2) || exit 1; done
+	for s in 112:16 64:64; do $(call study,mobilenetv2-superblocks,450M,200,2) || exit 1; done
+	for s in 224:8 224:2 112:8 112:4; do \
+	  $(call study,autoformer-tiny,tf-tas,60,2) --proxies $(VIT_PROXIES) || exit 1; done
+	s=224:64; $(call study,mobilenetv2,450M,200,1-2)
+	s=224:64; $(call study,autoformer-tiny,tf-tas,60,1-2) --proxies $(VIT_PROXIES)
+	for k in 123 124 125; do \
+	  $(call found,mobilenetv2,450M,$${k}) && \
+	  $(call found,mobilenetv2,450M,$${k},-random) --rule random || exit 1; done
+	for b in 600M 1000M; do $(call found,mobilenetv2,$${b},123) || exit 1; done
+	for size in tiny small base; do for b in default tf-tas; do \
+	  $(call found,autoformer-$${size},$${b},123) --iterations 1000 || exit 1; done; done
 
 bench: $(READY) ## measure speed and memory, write figures/bench.csv
 	cd tests && ../$(PY) bench.py

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 STYLE = {
     "figure.dpi": 110,
@@ -219,4 +220,57 @@ def bubbles(
             where = {"xytext": (1.03, place), "textcoords": "axes fraction", "va": "center"}
             axes.annotate(name, (at_x, at_y), arrowprops=line, fontsize=8, zorder=0, **where)
         axes.set(xlabel=labels[0], ylabel=labels[1])
+    return figure
+
+
+def tradeoff(points: pd.DataFrame, x: str, y: str, group: str, labels: tuple[str, str]) -> Figure:
+    """Cost against quality: a point per row, named by the index, with bars from `low` to `high`.
+
+    x is logarithmic. group: the column that gives colour and line. labels: of the axes.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
+        groups = points.sort_values(x).groupby(group, sort=False)
+        colours = sns.color_palette("colorblind", len(groups))
+        for i, (colour, (name, rows)) in enumerate(zip(colours, groups, strict=True)):
+            bars = np.abs(rows[["low", "high"]].to_numpy() - rows[[y]].to_numpy()).T
+            look = {"fmt": "osD^vP"[i % 6] + "-", "ms": 5, "lw": 1, "alpha": 0.9}
+            axes.errorbar(rows[x], rows[y], bars, color=colour, label=name, **look)
+            for label, row in rows.iterrows():
+                at = {"xytext": (4, -9), "textcoords": "offset points", "fontsize": 7}
+                axes.annotate(label, (row[x], row[y]), color=colour, **at)
+        axes.set(xscale="log", xlabel=labels[0], ylabel=labels[1])
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.legend(frameon=False, loc="lower right", fontsize=8)
+    return figure
+
+
+def networks(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Networks layer by layer, one row per title: a bar per layer, as high as it is wide.
+
+    Each frame has columns `width` (channels), `kind` (the colour) and `text` (above the bar).
+    """
+    with plt.rc_context(STYLE):
+        longest = max(map(len, panels.values()))
+        figure, axes = plt.subplots(
+            len(panels),
+            1,
+            figsize=(1.5 + 0.26 * longest, 1.5 * len(panels)),
+            squeeze=False,
+            layout="constrained",
+        )
+        kinds = list(dict.fromkeys(kind for frame in panels.values() for kind in frame["kind"]))
+        colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
+        for axis, (title, frame) in zip(axes.flat, panels.items(), strict=True):
+            bars = axis.bar(
+                range(len(frame)), frame["width"], color=[colours[kind] for kind in frame["kind"]]
+            )
+            axis.bar_label(bars, frame["text"], fontsize=6)
+            axis.set_title(title, loc="left")
+            axis.set(xlim=(-0.7, longest - 0.3), xticks=[], ylabel="channels")
+            axis.margins(y=0.15)
+        handles = [plt.Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
+        figure.legend(handles, kinds, loc="outside lower center", ncols=len(kinds), frameon=False)
     return figure

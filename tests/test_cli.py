@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
 from azlib.spaces import nasbench201 as nb
+from azlib.spaces.mobilenetv2 import MobileNetV2
 
 
 def azlib(*arguments):
@@ -40,6 +42,21 @@ def test_sweep_then_check(tmp_path):
     assert other.returncode == 1 and "other settings" in other.stderr
 
 
+def test_search_continues_and_says_what_it_found(tmp_path):
+    out = tmp_path / "found.parquet"
+    options = ["search", "--budget", "450M", "--population", 2, "--seed", 3, "--out", out]
+    for iterations in (2, 3):
+        made = azlib(*options, "--iterations", iterations)
+        assert made.returncode == 0, made.stderr
+    said = json.loads(out.with_suffix(".json").read_text())
+    assert said["candidates"] == 3 and said["structure"] in made.stdout
+    batch, pixels = MobileNetV2.presets["cpu"]
+    assert (said["settings"]["score"]["batch"], said["settings"]["score"]["resolution"]) == (
+        batch,
+        pixels,
+    )
+
+
 def test_benchmark_info_and_export(tmp_path):
     shown = azlib("benchmark", "info")
     assert "architectures: 15625" in shown.stdout
@@ -55,6 +72,11 @@ def test_benchmark_info_and_export(tmp_path):
         (["sweep", "--seed", "one", "--out", "x"], "expected 1 or 1,2,3 or 1-5"),
         (["sweep", "--seed", "5-1", "--out", "x"], "expected 1 or 1,2,3 or 1-5"),
         (["sweep", "--archs", "/none", "--out", "x"], "expected one architecture a line"),
+        (["sweep", "--budget", "450M", "--out", "x"], "the space nasbench201 has no budget"),
+        (["search", "--budget", "450Mega", "--out", "x"], "expected FLOPs, such as 450M or 450e6"),
+        (["search", "--budget", "1M", "--out", "x"], "below the smallest network's"),
+        (["search", "--preset", "laptop", "--out", "x"], "unknown preset of mobilenetv2"),
+        (["search", "--rule", "greedy", "--out", "x"], "unknown rule 'greedy'"),
         (["benchmark", "info", "/none.pth"], "/none.pth"),
         (["check-scores", "/none.parquet"], "no score file"),
         (["train", "x", "/none", "--out", "x"], "expected images as"),

@@ -30,9 +30,10 @@ def test_datasheet_describes_its_file(sheet):
     assert list(frame)[: 2 + len(settings.proxies)] == ["arch", "seed", *settings.proxies]
     assert not frame.duplicated(["arch", "seed"]).any()
     assert settings.resolution == int(sheet.stem.split("_")[2].removesuffix("px"))
-    family, _, what = sheet.stem.partition("_nasbench201_")
-    if "batch" not in what:
-        assert settings.batch == BATCH.get(family, 64)
+    family, space, _, *what = sheet.stem.split("_")
+    assert settings.space.removesuffix("-full") == space
+    batches = [int(w.removeprefix("batch-")) for w in what if w.startswith("batch-")]
+    assert settings.batch == (batches or [BATCH.get(family, 64)])[0]
     failed = frame[list(settings.proxies)].isna().all(axis=1)
     assert failed.sum() == said["failed"]
     assert (frame["arch"][failed].map(nb.canonical) == NO_PATH).all()

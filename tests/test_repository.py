@@ -81,7 +81,17 @@ def test_make_help_lists_every_target():
     shown = subprocess.run(
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for target in ["figures", "test", "lab", "scores", "check-scores", "bench", "lint", "clean"]:
+    for target in [
+        "figures",
+        "test",
+        "lab",
+        "scores",
+        "check-scores",
+        "searches",
+        "bench",
+        "lint",
+        "clean",
+    ]:
         assert re.search(rf"^{target} ", shown, flags=re.MULTILINE), target
 
 
