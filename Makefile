@@ -34,7 +34,7 @@ study = $(PY) -m azlib sweep --space $(1) --budget $(2) --sample $(3) --seed $(4
   --workers $(WORKERS) --resolution $${s%:*} --batch $${s\#*:} \
   --out data/scores/az_$(1)_$${s%:*}px_batch-$${s\#*:}.parquet
 # $(call found,SPACE,BUDGET,SEED,SUFFIX): a search, its log and what it found
-found = $(PY) -m azlib search --space $(1) --budget $(2) --seed $(3) \
+found = $(PY) -m azlib search --space $(1) --budget $(2) --seed $(3) --workers $(WORKERS) \
   --out data/searches/$(1)_$(2)$(4)_seed$(3).parquet
 # $(call baseline,FAMILY,SPACE,OPTIONS,PROXIES): the scores of one family of proxies
 comma := ,
@@ -115,8 +115,10 @@ searches: $(READY) ## repeat the ImageNet searches and the study of their preset
 	  $(call found,mobilenetv2,450M,$${k}) && \
 	  $(call found,mobilenetv2,450M,$${k},-random) --rule random || exit 1; done
 	for b in 600M 1000M; do $(call found,mobilenetv2,$${b},123) || exit 1; done
-	for size in tiny small base; do for b in default tf-tas; do \
-	  $(call found,autoformer-$${size},$${b},123) --iterations 1000 || exit 1; done; done
+	for size in tiny small base; do \
+	  $(call found,autoformer-$${size},tf-tas,123) --iterations 1000 && \
+	  $(call found,autoformer-$${size},default,123) --iterations 1000 \
+	    --reuse data/searches/autoformer-$${size}_tf-tas_seed123.parquet || exit 1; done
 
 bench: $(READY) ## measure speed and memory, write figures/bench.csv
 	cd tests && ../$(PY) bench.py

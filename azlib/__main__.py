@@ -116,8 +116,15 @@ def search(
     preset: Annotated[
         str | None, typer.Option(help="paper or cpu (default: cpu on a cpu, else paper)")
     ] = None,
-    generation: Annotated[int, typer.Option(help="candidates proposed at once")] = 1,
+    generation: Annotated[
+        int | None,
+        typer.Option(help="candidates proposed at once (default: 1; random search: 16)"),
+    ] = None,
     workers: Annotated[int, typer.Option(help="processes; useful up to --generation")] = 1,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(help="log of another budget whose scores to take over; repeatable"),
+    ] = None,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://...")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
 ) -> None:
@@ -140,9 +147,10 @@ def search(
         Live.at(chosen, preset or ("cpu" if device == "cpu" else "paper"), seed, device),
         iterations=iterations,
         seed=seed,
-        generation=generation,
+        generation=generation or (16 if rule == "random" else 1),
         workers=workers,
         scheduler=scheduler,
+        reuse=reuse or (),
         out=out,
     )
     typer.echo(f"{result.structure}\nwrote {out}")

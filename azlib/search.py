@@ -273,6 +273,7 @@ def search(
     workers: int = 1,
     scheduler: str | None = None,
     out: str | Path | None = None,
+    reuse: Iterable[str | Path] = (),
     checkpoint: float = 60.0,
     progress: bool = True,
 ) -> Result:
@@ -291,7 +292,8 @@ def search(
     score). A JSON file beside it describes the found structure.
 
     A candidate that cannot be scored gets NaN, which ranks last. Raises `AzlibError` when the first
-    fails, when none is legal, when memory runs out, and when `out` holds another search.
+    fails, when none is legal, when memory runs out, when `out` holds another search, and when a log
+    in `reuse` was scored in another way.
     """
     if proxies is None:
         proxies = getattr(score, "proxies", getattr(space, "proxies", AZ_NAS))
@@ -321,7 +323,8 @@ def search(
         "score": _describe(score),
         "proxies": proxies,
         "seed": seed,
-        "generation": generation,
+        # A random search asks no history, so it is the same for any generation.
+        "generation": 1 if isinstance(rule, RandomSearch) else generation,
     }
     settings = json.loads(json.dumps(settings, default=str))
 
@@ -329,7 +332,8 @@ def search(
     held = [] if out is None else _load(out, settings, iterations)
     for row in held[: len(held) - len(held) % generation]:
         history.append(row)
-    known = {row["structure"]: row for row in reversed(held)}  # the first row of each structure
+    known = _scored_elsewhere(reuse, settings)
+    known |= {row["structure"]: row for row in reversed(held)}  # the first row of each structure
 
     bar = tqdm(
         total=iterations,
@@ -397,6 +401,8 @@ def _extend(
             known[child] = {"step": step, "structure": child, **scores, **cost}
             failures += [f"step {step}: {child}: {failure}"] if failure else []
         row = known[child]
+        if row["step"] is None:  # new here, though scored in another search
+            known[child] = row = {**row, "step": step}
         history.append(row if row["step"] == step else {**row, "step": step, "seconds": 0.0})
     if steps.start == 0 and failures and len(failures) == len(fresh):
         raise AzlibError(f"no candidate could be scored: {failures[0]}")  # wrong settings
@@ -443,27 +449,58 @@ def _load(out: Path, settings: dict, iterations: int) -> list[dict[str, Any]]:
         raise AzlibError(f"out={str(out)!r}: expected a name that ends in .parquet")
     if not out.exists():
         return []
-    try:
-        table = pq.read_table(out)
-        held = json.loads(table.schema.metadata[METADATA_KEY])
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-        raise AzlibError(
-            f"{out} is not a search log, or is damaged: delete it or choose another output"
-        ) from error
+    table, held = _read(out)
     if held != settings:
-        ours, theirs = (pd.json_normalize(s).to_dict("records")[0] for s in (settings, held))
-        differences = ", ".join(
-            f"{name}={theirs.get(name)!r} (now {ours.get(name)!r})"
-            for name in {**theirs, **ours}
-            if theirs.get(name) != ours.get(name)
+        raise AzlibError(
+            f"{out} holds another search: {_differences(held, settings)}; choose another output"
         )
-        raise AzlibError(f"{out} holds another search: {differences}; choose another output")
     if len(table) > iterations:
         raise AzlibError(
             f"{out} holds {len(table)} candidates, more than iterations={iterations}: "
             "give at least as many, or choose another output"
         )
     return table.to_pandas().to_dict("records")
+
+
+def _scored_elsewhere(logs: Iterable[str | Path], settings: dict) -> dict[str, dict[str, Any]]:
+    """The rows of other searches by structure, their step left out."""
+
+    def scoring(settings: dict) -> dict:
+        score = settings["score"]
+        space = {k: v for k, v in score.get("space", {}).items() if k != "budget"}
+        return {"proxies": settings["proxies"], **score, "space": space}
+
+    known = {}
+    for path in map(Path, logs):
+        if not path.exists():
+            raise AzlibError(f"no search log {path} to reuse")
+        table, theirs = _read(path)
+        if scoring(theirs) != scoring(settings):
+            differences = _differences(scoring(theirs), scoring(settings))
+            raise AzlibError(f"{path} was scored in another way: {differences}; do not reuse it")
+        known |= {r["structure"]: {**r, "step": None} for r in reversed(table.to_pylist())}
+    return known
+
+
+def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """A log and its settings."""
+    try:
+        table = pq.read_table(path)
+        return table, json.loads(table.schema.metadata[METADATA_KEY])
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise AzlibError(
+            f"{path} is not a search log, or is damaged: delete it or choose another output"
+        ) from error
+
+
+def _differences(theirs: dict, ours: dict) -> str:
+    """Which settings differ, as `name=value (now value)`."""
+    ours, theirs = (pd.json_normalize(s).to_dict("records")[0] for s in (ours, theirs))
+    return ", ".join(
+        f"{name}={theirs.get(name)!r} (now {ours.get(name)!r})"
+        for name in {**theirs, **ours}
+        if theirs.get(name) != ours.get(name)
+    )
 
 
 def _save(out: Path, history: History, settings: dict) -> None:

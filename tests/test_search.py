@@ -455,6 +455,44 @@ def test_a_finished_search_is_read_and_not_written_again(tmp_path):
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths] == before
 
 
+def test_random_search_is_the_same_for_any_generation(tmp_path):
+    out = tmp_path / "log.parquet"
+    alone = find(Toy(), RandomSearch(), iterations=30)
+    find(Toy(), RandomSearch(), iterations=20, generation=7, out=out)
+    assert same(find(Toy(), RandomSearch(), iterations=30, generation=4, out=out).log, alone.log)
+
+
+def test_scores_of_another_budget_are_taken_over(tmp_path):
+    scored = []
+
+    @dataclass(frozen=True)
+    class Scorer:
+        space: Toy
+        sharpness: float = 1.0
+
+        def __call__(self, arch):
+            scored.append(arch)
+            return score(arch)
+
+    wide, narrow = Toy(), Toy(budget=Toy().budget - 2)
+    logs = [tmp_path / name for name in ("wide.parquet", "narrow.parquet")]
+    first = find(wide, RandomSearch(), Scorer(wide), iterations=40, out=logs[0]).log
+    alone = find(narrow, RandomSearch(), Scorer(narrow), iterations=40).log
+    scored.clear()
+    options = {"iterations": 40, "out": logs[1], "reuse": [logs[0]]}
+    again = find(narrow, RandomSearch(), Scorer(narrow), **options).log
+    assert same(again, alone)
+    assert {*scored} == {*alone["structure"]} - {*first["structure"]} != {*alone["structure"]}
+    shared = again.drop_duplicates("structure").merge(
+        first.drop_duplicates("structure"), "inner", "structure"
+    )
+    assert len(shared) and (shared["seconds_x"] == shared["seconds_y"]).all()
+    with pytest.raises(AzlibError, match=r"scored in another way: sharpness=1.0 \(now 2.0\)"):
+        find(wide, RandomSearch(), Scorer(wide, 2.0), iterations=9, reuse=logs)
+    with pytest.raises(AzlibError, match="no search log"):
+        find(wide, RandomSearch(), Scorer(wide), iterations=9, reuse=[tmp_path / "none.parquet"])
+
+
 def test_population_is_the_papers_share():
     assert [share(n) for n in (1, 1000, 2000, 100_000)] == [2, 10, 20, 1024]
 
