@@ -37,6 +37,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from azlib.errors import AzlibError
+from azlib.files import ForeignName, RestrictedUnpickler
 
 DATASETS = ("cifar10", "cifar100", "imagenet16-120")
 EMBEDDED = "analog-nasbench"
@@ -383,25 +384,11 @@ def _nats_states(folder: Path) -> Iterator[tuple[str, dict]]:
         yield file.name, state
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Knows the names in `allowed` (dotted name -> stand-in) and refuses every other one."""
-
-    def __init__(self, stream, path: Path, allowed: dict[str, object]):
-        super().__init__(stream)
-        self._path, self._allowed = path, allowed
-
-    def find_class(self, module: str, name: str):
-        try:
-            return self._allowed[f"{module}.{name}"]
-        except KeyError:
-            raise _foreign(self._path, f"{module}.{name}") from None
-
-
 def _unpickle(stream, path: Path, allowed: dict[str, object]):
     try:
-        return _RestrictedUnpickler(stream, path, allowed).load()
-    except AzlibError:
-        raise
+        return RestrictedUnpickler(stream, allowed).load()
+    except ForeignName as error:
+        raise _foreign(path, error.name) from None
     except Exception as error:  # a damaged pickle can fail in any way
         raise _not_a_benchmark(path, error) from error
 

@@ -1,11 +1,13 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all; unpickling without running what a file asks for."""
 
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from azlib.errors import AzlibError
 
@@ -29,3 +31,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
+
+
+class ForeignName(pickle.UnpicklingError):
+    """A pickle asks to load `name`."""
+
+    def __init__(self, name: str):
+        super().__init__(f"refused, it asks to load {name}")
+        self.name = name
+
+
+class RestrictedUnpickler(pickle.Unpickler):
+    """Knows the names in `allowed` (dotted name -> stand-in); any other raises `ForeignName`."""
+
+    def __init__(self, stream: BinaryIO, allowed: dict[str, Any], **options):
+        super().__init__(stream, **options)
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" not in self._allowed:
+            raise ForeignName(f"{module}.{name}")
+        return self._allowed[f"{module}.{name}"]

@@ -23,7 +23,6 @@ images no longer have unit variance.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from azlib.errors import AzlibError, unknown
+from azlib.files import RestrictedUnpickler
 from azlib.inputs import gaussian
 
 PHOTOGRAPHS = (
@@ -47,6 +47,9 @@ PHOTOGRAPHS = (
     "brick.png",
     "grass.png",
 )
+_ARRAYS = {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype}  # all that a pickle may ask for
+for _home in ("numpy.core", "numpy._core"):  # numpy 1, numpy 2
+    _ARRAYS[f"{_home}.multiarray._reconstruct"] = np.empty(0).__reduce__()[0]
 _SCALE = 4  # pixels of the photograph per pixel of a patch, along a side, where it is large enough
 
 
@@ -271,7 +274,8 @@ def _from_file(file: Path, name: str, known: _TrainingSet) -> tuple[np.ndarray, 
             rows, labels = records[:, known.prefix :], records[:, known.prefix - 1]
         else:
             with file.open("rb") as stream:
-                content = _Unpickler(stream, encoding="latin1").load()  # Python 2 wrote them
+                # Python 2 wrote them.
+                content = RestrictedUnpickler(stream, _ARRAYS, encoding="latin1").load()
             rows, labels = content["data"], content[known.labels]
         return _arrays(rows.reshape(-1, 3, known.size, known.size), labels, known)
     except Exception as error:  # a damaged file can fail in any way
@@ -307,18 +311,6 @@ def _arrays(pixels, labels, known: _TrainingSet) -> tuple[np.ndarray, np.ndarray
     labels = labels.astype(np.int64) - known.first
     kept = (labels >= 0) & (labels < known.classes)
     return pixels[kept], labels[kept]
-
-
-class _Unpickler(pickle.Unpickler):
-    """Builds numpy arrays and Python's own containers; refuses every other name."""
-
-    def find_class(self, module: str, name: str):
-        allowed = {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype}
-        for home in ("numpy.core", "numpy._core"):  # numpy 1, numpy 2
-            allowed[f"{home}.multiarray._reconstruct"] = np.empty(0).__reduce__()[0]
-        if f"{module}.{name}" not in allowed:
-            raise pickle.UnpicklingError(f"refused, it asks to load {module}.{name}")
-        return allowed[f"{module}.{name}"]
 
 
 def _reason(error: Exception) -> str:
