@@ -11,6 +11,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+# Now: loaded by the first figure, inside its rc_context, a notebook's backend shows that one only.
+plt.switch_backend(plt.get_backend())
+
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 160,

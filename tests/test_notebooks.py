@@ -28,6 +28,10 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "11": ["{}/sensitivity.csv", "{}/sample_size.csv"],
     "12": ["{}/search_regret.csv", "{}/search_regret.png", "{}/search_trajectory.csv"],
     "13": ["{}/beyond.csv", "{}/beyond.png"],
+    "14": ["presets.csv", "presets.md", "presets.png"],
+    "15": ["mobilenetv2_search.csv", "mobilenetv2_search.png", "mobilenetv2_networks.png"],
+    "16": ["table2.csv", "table2.md", "table2_contenders.csv", "table2_networks.pdf"],
+    "17": ["table3.csv", "table3.tex", "table3_contenders.csv", "autoformer_search.png"],
 }
 TABLE4 = ["proxies", "aggregation", "dataset", "kendall_tau", "spearman_rho"]
 TABLE4 += ["tau_low", "tau_high", "seeds", "n"]
@@ -39,6 +43,10 @@ def test_notebook_runs_on_the_embedded_ground_truth(path, tmp_path):
     for name in EXHIBITS[path.name[:2]]:
         exhibit = tmp_path / "figures" / name.format("analog-nasbench")
         assert exhibit.stat().st_size > 0, exhibit
+    cells = nbformat.read(tmp_path / path.name, 4).cells
+    for cell in cells:
+        if cell.cell_type == "code" and re.search(r"plots\.\w+\(", cell.source):
+            assert any("image/png" in out.get("data", {}) for out in cell.outputs), cell.source
 
 
 def test_table4_on_the_official_accuracies(shared, tmp_path):
