@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
@@ -326,6 +327,10 @@ class AutoFormer:
         return network
 
 
+# Without the constructor's own draw, which takes longer than the one of `initialise`.
+_linear = partial(nn.utils.skip_init, nn.Linear)
+
+
 class AutoFormerNetwork(nn.Module):
     """A vision transformer with relative positions: images (B, 3, H, W) to logits (B, classes).
 
@@ -353,11 +358,11 @@ class AutoFormerNetwork(nn.Module):
         ):
             scale = (HEAD_DIM if logit_scale == "search" else c // heads) ** -0.5
             attention = RelativeAttention(c, heads, side, scale)
-            mlp = nn.Sequential(nn.Linear(c, hidden), nn.GELU(), nn.Linear(hidden, c))
+            mlp = nn.Sequential(_linear(c, hidden), nn.GELU(), _linear(hidden, c))
             halves = {"attention": Residual(c, attention, rate), "mlp": Residual(c, mlp, rate)}
             self.blocks.append(nn.Sequential(OrderedDict(halves)))
         self.norm = nn.LayerNorm(c, eps=1e-5)
-        self.head = nn.Linear(c, num_classes)
+        self.head = _linear(c, num_classes)
         self.primary_blocks = [
             f"blocks.{i}.{half}" for i in range(structure.depth) for half in ("attention", "mlp")
         ]
@@ -428,8 +433,8 @@ class RelativeAttention(nn.Module):
     def __init__(self, width: int, heads: int, side: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        self.qkv = nn.Linear(width, 3 * HEAD_DIM * heads)
-        self.projection = nn.Linear(HEAD_DIM * heads, width)
+        self.qkv = _linear(width, 3 * HEAD_DIM * heads)
+        self.projection = _linear(HEAD_DIM * heads, width)
         self.key_tables = nn.Parameter(torch.empty(2, TABLE_ROWS, HEAD_DIM))
         self.value_tables = nn.Parameter(torch.empty(2, TABLE_ROWS, HEAD_DIM))
         lines = torch.arange(side)
