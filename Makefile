@@ -34,7 +34,7 @@ study = $(PY) -m azlib sweep --space $(1) --budget $(2) --sample $(3) --seed $(4
   --workers $(WORKERS) --resolution $${s%:*} --batch $${s\#*:} \
   --out data/scores/az_$(1)_$${s%:*}px_batch-$${s\#*:}.parquet
 # $(call found,SPACE,BUDGET,SEED,SUFFIX): a search, its log and what it found
-found = $(PY) -m azlib search --space $(1) --budget $(2) --seed $(3) --workers $(WORKERS) \
+found = $(PY) -m azlib search --space $(1) --budget $(2) --seed $(3) \
   --out data/searches/$(1)_$(2)$(4)_seed$(3).parquet
 # $(call baseline,FAMILY,SPACE,OPTIONS,PROXIES): the scores of one family of proxies
 comma := ,
@@ -50,7 +50,9 @@ SCORES := $(wildcard data/scores/*.parquet)
 NAS_SCORES := $(wildcard data/scores/*_nasbench201_*.parquet)
 SEARCHES := $(wildcard data/searches/*)
 
-.PHONY: FORCE help figures test lab scores check-scores bench lint format clean
+OTHER_SCORES := $(filter-out $(NAS_SCORES) %_contenders.parquet,$(SCORES))
+
+.PHONY: FORCE help figures test lab scores check-scores searches bench lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -69,7 +71,7 @@ figures: $(OF_TRUTH:notebooks/%.ipynb=$(BUILD)/%.ipynb) $(OTHERS:notebooks/%.ipy
 $(BUILD)/%.ipynb: notebooks/%.ipynb $(CODE) $(NAS_SCORES) $(wildcard figures/runtimes.csv) $(NB201) $(BUILD)/source
 	@$(PY) -m azlib run $< $@ $(if $(NB201),-p source="$(NB201)")
 
-.build/imagenet/%.ipynb: notebooks/%.ipynb $(CODE) $(filter-out $(NAS_SCORES),$(SCORES)) $(SEARCHES)
+.build/imagenet/%.ipynb: notebooks/%.ipynb $(CODE) $(OTHER_SCORES) $(SEARCHES)
 	@$(PY) -m azlib run $< $@
 
 $(BUILD)/source: FORCE  # another ground truth is another input, however old its file
@@ -113,11 +115,11 @@ searches: $(READY) ## repeat the ImageNet searches and the study of their preset
 	s=224:64; $(call study,autoformer-tiny,tf-tas,60,1-2) --proxies $(VIT_PROXIES)
 	for k in 123 124 125; do \
 	  $(call found,mobilenetv2,450M,$${k}) && \
-	  $(call found,mobilenetv2,450M,$${k},-random) --rule random || exit 1; done
+	  $(call found,mobilenetv2,450M,$${k},-random) --rule random --workers $(WORKERS) || exit 1; done
 	for b in 600M 1000M; do $(call found,mobilenetv2,$${b},123) || exit 1; done
 	for size in tiny small base; do \
-	  $(call found,autoformer-$${size},tf-tas,123) --iterations 1000 && \
-	  $(call found,autoformer-$${size},default,123) --iterations 1000 \
+	  $(call found,autoformer-$${size},tf-tas,123) --iterations 1000 --workers $(WORKERS) && \
+	  $(call found,autoformer-$${size},default,123) --iterations 1000 --workers $(WORKERS) \
 	    --reuse data/searches/autoformer-$${size}_tf-tas_seed123.parquet || exit 1; done
 
 bench: $(READY) ## measure speed and memory, write figures/bench.csv

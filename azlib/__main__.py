@@ -116,6 +116,8 @@ def search(
     preset: Annotated[
         str | None, typer.Option(help="paper or cpu (default: cpu on a cpu, else paper)")
     ] = None,
+    batch: Annotated[int | None, typer.Option(help="images (default: the preset's)")] = None,
+    resolution: Annotated[int | None, typer.Option(help="pixels (default: the preset's)")] = None,
     generation: Annotated[
         int | None,
         typer.Option(help="candidates proposed at once (default: 1; random search: 16)"),
@@ -129,6 +131,8 @@ def search(
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
 ) -> None:
     """Search a space: Algorithm 1, or random search in the AutoFormer spaces."""
+    from dataclasses import replace
+
     from azlib import spaces
     from azlib.search import Algorithm1, Live, RandomSearch, share
     from azlib.search import search as run
@@ -141,13 +145,17 @@ def search(
     rule = rule or ("random" if space.startswith("autoformer") else "algorithm-1")
     if rule not in rules:
         raise unknown("rule", rule, rules)
+    live = Live.at(chosen, preset, seed, device)
+    changed = {"batch": batch or live.batch, "resolution": resolution or live.resolution}
+    if generation is None:
+        generation = 16 if rule == "random" else 1
     result = run(
         chosen,
         rules[rule](),
-        Live.at(chosen, preset or ("cpu" if device == "cpu" else "paper"), seed, device),
+        replace(live, **changed),
         iterations=iterations,
         seed=seed,
-        generation=generation or (16 if rule == "random" else 1),
+        generation=generation,
         workers=workers,
         scheduler=scheduler,
         reuse=reuse or (),
@@ -186,7 +194,7 @@ def train(
 
     space, structure = read_structure(structure, space)
     if recipe is None:
-        recipe = "plain" if space == "mobilenetv2" else "autoformer"
+        recipe = "autoformer" if space.startswith("autoformer") else "plain"
         recipe += "-base" if space == "autoformer-base" else ""
     network = Network(space, structure, len(read_folder(folder).classes), resolution)
     log = run(

@@ -35,6 +35,7 @@ def read_structure(text: str, space: str | None = None) -> tuple[str, str]:
         raise AzlibError(f"cannot read {text}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise AzlibError(f"{text} is no structure that azlib search found") from error
+    held = held.removesuffix("-superblocks")  # how it was scored makes no other network
     if space not in (None, held):
         raise AzlibError(f"{text} is of the space {held!r}, not {space!r}: leave the space out")
     return held, structure

@@ -11,7 +11,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-# Now: loaded by the first figure, inside its rc_context, a notebook's backend shows that one only.
+# A notebook's backend, loaded by the first figure, switches drawing on; inside an rc_context that
+# would be undone at its end, and no later figure would be shown.
 plt.switch_backend(plt.get_backend())
 
 STYLE = {
@@ -250,11 +251,14 @@ def tradeoff(points: pd.DataFrame, x: str, y: str, group: str, labels: tuple[str
     return figure
 
 
-def networks(panels: Mapping[str, pd.DataFrame]) -> Figure:
-    """Networks layer by layer, one row per title: a bar per layer, as high as it is wide.
+def networks(layers: pd.DataFrame) -> Figure:
+    """Networks layer by layer, one below the other: a bar per layer, as high as it is wide.
 
-    Each frame has columns `width` (channels), `kind` (the colour) and `text` (above the bar).
+    Columns: `network` (the title), `width` (channels), `kind` (the colour), `text` (above the bar).
     """
+    panels = dict(list(layers.groupby("network", sort=False)))
+    kinds = sorted(layers["kind"].unique())
+    colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
     with plt.rc_context(STYLE):
         longest = max(map(len, panels.values()))
         figure, axes = plt.subplots(
@@ -264,8 +268,6 @@ def networks(panels: Mapping[str, pd.DataFrame]) -> Figure:
             squeeze=False,
             layout="constrained",
         )
-        kinds = list(dict.fromkeys(kind for frame in panels.values() for kind in frame["kind"]))
-        colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
         for axis, (title, frame) in zip(axes.flat, panels.items(), strict=True):
             bars = axis.bar(
                 range(len(frame)), frame["width"], color=[colours[kind] for kind in frame["kind"]]

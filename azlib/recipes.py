@@ -179,7 +179,8 @@ class Network:
             )
             return space.build(self.structure, drop_path, rng)
         if self.space != "mobilenetv2":
-            raise unknown("space to train in", self.space, spaces.NAMES[2:])
+            known = ["mobilenetv2", *(n for n in spaces.NAMES if n.startswith("autoformer"))]
+            raise unknown("space to train in", self.space, known)
         space = spaces.get(self.space, num_classes=self.num_classes, se=True)
         model = space.build(self.structure)
         initialise(model, "kaiming_norm_fanin", rng)

@@ -197,34 +197,32 @@ class Live:
         from azlib.proxies import check_settings, names
 
         names(self.proxies)
-        settings = self._settings
-        check_settings(settings.init, self.device, (self.batch, 3, *2 * (settings.resolution,)))
+        for field, default in (
+            ("resolution", self.space.input_shape[-1]),
+            ("init", getattr(self.space, "init", "kaiming_norm_fanin")),
+            ("train", getattr(self.space, "train", True)),
+        ):
+            if getattr(self, field) is None:  # settled here, so that a log says what it was
+                object.__setattr__(self, field, default)
+        check_settings(self.init, self.device, (self.batch, 3, self.resolution, self.resolution))
 
     @classmethod
-    def at(cls, space: Any, preset: str, seed: int = 123, device: str = "cpu") -> Live:
+    def at(
+        cls, space: Any, preset: str | None = None, seed: int = 123, device: str = "cpu"
+    ) -> Live:
         """The proxies of a space at one of its `presets`, a batch and a resolution by name.
 
-        "paper" is the paper's setting, "cpu" the cheaper one that notebook 14 finds best.
-        Raises `AzlibError` for an unknown preset.
+        "paper" is the paper's setting, "cpu" a cheaper one (notebook 14). Default: "cpu" on a CPU
+        where the space has it. Raises `AzlibError` for an unknown preset.
         """
         presets = getattr(space, "presets", {"paper": (64, None)})
+        if preset is None:
+            preset = "cpu" if device == "cpu" and "cpu" in presets else "paper"
         if preset not in presets:
             raise unknown(f"preset of {space.name}", preset, presets)
         batch, resolution = presets[preset]
         proxies = getattr(space, "proxies", AZ_NAS)
         return cls(space, proxies, seed, batch, resolution, device=device)
-
-    @property
-    def _settings(self) -> Settings:
-        return Settings(
-            self.space.name,
-            tuple(self.proxies),
-            self.batch,
-            self.resolution or self.space.input_shape[-1],
-            init=self.init or getattr(self.space, "init", "kaiming_norm_fanin"),
-            train=getattr(self.space, "train", True) if self.train is None else self.train,
-            device=self.device,
-        )
 
     def __call__(self, arch: str) -> dict[str, float]:
         import torch  # here, so that a search among known scores loads no torch
@@ -233,9 +231,28 @@ class Live:
         torch.set_num_threads(1)
         keep_freed_memory()
         try:
-            return score_architecture(self.space, arch, self.seed, self._settings)
+            how = {"init": self.init, "train": self.train, "device": self.device}
+            settings = Settings(
+                self.space.name, tuple(self.proxies), self.batch, self.resolution, **how
+            )
+            return score_architecture(self.space, arch, self.seed, settings)
         finally:
             torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Count:
+    """A function from an architecture to one of its costs: a search that builds no network.
+
+    name: a key of `space.count`, such as "macs" or "params".
+    """
+
+    space: Any
+    name: str = "macs"
+    proxies: ClassVar[tuple[str, ...]] = ("count",)
+
+    def __call__(self, arch: str) -> dict[str, float]:
+        return {"count": self.space.count(arch)[self.name]}
 
 
 def _score(
@@ -527,13 +544,23 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
         ) from error
 
 
+def _described(path: Path, row: dict, log: pd.DataFrame, settings: dict) -> dict | None:
+    """What a JSON file says of a search, if it is about this log."""
+    try:
+        said = json.loads(path.read_text())
+        held = said["structure"], said["candidates"], said["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return said if held == (row["structure"], len(log), settings) else None
+
+
 def _finish(history: History, settings: dict, out: Path | None, new: bool) -> Result:
     log = pd.DataFrame(history.rows, columns=["step", "structure", *history.proxies, *COSTS])
     best = history.ranking.best()
     row = history.rows[best]
     description = out and out.with_suffix(".json")
-    if out and not new and description.exists():  # a finished search: its files stay as they are
-        return Result(row["structure"], log, json.loads(description.read_text()))
+    if out and not new and (summary := _described(description, row, log, settings)):
+        return Result(row["structure"], log, summary)  # a finished search: its files stay
     summary = {
         "structure": row["structure"],
         "step": best,

@@ -27,7 +27,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,6 +42,7 @@ from azlib.errors import AzlibError
 from azlib.files import replacing
 from azlib.scores import METADATA_KEY, Settings, read, read_settings
 
+TRIES = 10_000  # draws without a new architecture that end a sample
 _PART = r"\d{12}-\d{12}\.parquet"  # first and last position (exclusive) of a chunk
 
 
@@ -165,11 +166,18 @@ def sample(space: Any, count: int, archs: Iterable[str] | None = None) -> list[s
             raise AzlibError(f"sample={count}: expected at least 1 architecture")
         rng = np.random.default_rng(0)
         drawn: dict[str, None] = {}
-        for arch in (space.sample(rng) for _ in itertools.count()):
-            if space.legal(arch):
+        since = 0  # draws that brought nothing new
+        while len(drawn) < count:
+            arch = space.sample(rng)
+            since = since + 1 if arch in drawn or not space.legal(arch) else 0
+            if since == 0:
                 drawn[arch] = None
-            if len(drawn) == count:
-                return list(drawn)
+            if since == TRIES:
+                raise AzlibError(
+                    f"sample={count}: {TRIES:,} draws in a row brought nothing new and legal "
+                    f"after {len(drawn)} architectures; ask for fewer, or raise a limit of {space}"
+                )
+        return list(drawn)
     everything = list(space if archs is None else archs)
     if not 0 < count <= len(everything):
         raise AzlibError(f"sample={count}: expected 1 to {len(everything)} architectures")
@@ -256,7 +264,8 @@ def score_architecture(
     from azlib.proxies import score_in_place
 
     size = settings.resolution
-    builder = replace(space, resolution=size) if hasattr(space, "resolution") else space
+    sized = is_dataclass(space) and hasattr(space, "resolution")
+    builder = replace(space, resolution=size) if sized else space
     return score_in_place(
         builder.build(arch),
         (settings.batch, 3, size, size),

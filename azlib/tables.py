@@ -27,3 +27,8 @@ def latex(frame: pd.DataFrame) -> str:
 def interval(value: float, low: float, high: float, digits: int = 3) -> str:
     """`0.741 [0.735, 0.747]`."""
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def number(value: float, form: str = "{:.3f}") -> str:
+    """A number in a cell of a table; empty if it is missing."""
+    return "" if pd.isna(value) else form.format(value)

@@ -336,3 +336,15 @@ def test_gradients_reach_back_from_feature_to_feature():
 
 def test_structure_text():
     assert str(Structure(192, (3.5, 4), (3, 4))) == "depth=2 embed=192 mlp=3.5,4 heads=3,4"
+
+
+def test_layers_to_draw():
+    space = AutoFormer("tiny")
+    layers = space.layers(PUBLISHED["default", "tiny"])
+    assert len(layers) == 2 * 12
+    assert layers[:4] == [
+        (256, "attention (heads)", "4"),
+        (672, "MLP (ratio)", "3.5"),
+        (192, "attention (heads)", "3"),
+        (672, "MLP (ratio)", "3.5"),
+    ]

@@ -49,12 +49,21 @@ def test_search_continues_and_says_what_it_found(tmp_path):
         made = azlib(*options, "--iterations", iterations)
         assert made.returncode == 0, made.stderr
     said = json.loads(out.with_suffix(".json").read_text())
+    assert said["settings"]["generation"] == 1 and said["settings"]["score"]["init"]
     assert said["candidates"] == 3 and said["structure"] in made.stdout
     batch, pixels = MobileNetV2.presets["cpu"]
     assert (said["settings"]["score"]["batch"], said["settings"]["score"]["resolution"]) == (
         batch,
         pixels,
     )
+
+
+def test_search_of_a_space_without_presets(tmp_path):
+    options = ["--space", "nasbench201", "--batch", 2, "--resolution", 8, "--iterations", 3]
+    made = azlib("search", *options, "--rule", "random", "--out", tmp_path / "found.parquet")
+    assert made.returncode == 0, made.stderr
+    said = json.loads((tmp_path / "found.json").read_text())["settings"]["score"]
+    assert (said["batch"], said["resolution"]) == (2, 8)
 
 
 def test_benchmark_info_and_export(tmp_path):

@@ -159,6 +159,19 @@ def taps(network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     return outputs
 
 
+def test_layers_are_those_of_the_network():
+    arch = walk(6)
+    network = SPACE.build(arch)
+    bottlenecks = [m for m in network.modules() if isinstance(m, InvertedBottleneck)]
+    assert len(bottlenecks) == len(SPACE.layers(arch))
+    for module, (width, kind, text) in zip(bottlenecks, SPACE.layers(arch), strict=True):
+        wide, deep, narrow = (m for m in module.main if isinstance(m, nn.Conv2d))
+        kernel, stride = deep.kernel_size[0], deep.stride[0]
+        assert (width, kind) == (narrow.out_channels, f"{kernel} × {kernel}")
+        assert int(text.rstrip("↓")) * width == wide.out_channels
+        assert text.endswith("↓") == (stride == 2)
+
+
 def test_fewer_taps_are_the_last_of_each_superblock():
     few, arch = MobileNetV2(taps="superblocks"), walk(6)
     assert (few.name, SPACE.name) == ("mobilenetv2-superblocks", "mobilenetv2")

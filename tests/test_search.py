@@ -25,6 +25,7 @@ from azlib.aggregate import AZ_NAS, aggregate
 from azlib.errors import AzlibError
 from azlib.search import (
     Algorithm1,
+    Count,
     Live,
     RandomSearch,
     RegularisedEvolution,
@@ -491,6 +492,25 @@ def test_scores_of_another_budget_are_taken_over(tmp_path):
         find(wide, RandomSearch(), Scorer(wide, 2.0), iterations=9, reuse=logs)
     with pytest.raises(AzlibError, match="no search log"):
         find(wide, RandomSearch(), Scorer(wide), iterations=9, reuse=[tmp_path / "none.parquet"])
+
+
+def test_a_description_of_another_log_is_written_again(tmp_path):
+    out = tmp_path / "log.parquet"
+    find(Toy(), RandomSearch(), iterations=9, out=out)
+    said = out.with_suffix(".json")
+    for stale in ("{", json.dumps({**json.loads(said.read_text()), "candidates": 8})):
+        said.write_text(stale)
+        assert find(Toy(), RandomSearch(), iterations=9, out=out).summary["candidates"] == 9
+        assert json.loads(said.read_text())["candidates"] == 9
+
+
+def test_counts_are_a_score_without_networks():
+    space = MobileNetV2(450e6)
+    for cost in ("macs", "params"):
+        result = find(space, Algorithm1(5), Count(space, cost), iterations=60)
+        counts = [space.count(arch)[cost] for arch in result.log["structure"]]
+        assert result.log["count"].tolist() == counts
+        assert space.count(result.structure)[cost] == max(counts)
 
 
 def test_population_is_the_papers_share():

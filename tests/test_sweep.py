@@ -19,6 +19,7 @@ from azlib.errors import AzlibError
 from azlib.search import Live
 from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
+from azlib.spaces.mobilenetv2 import SMALLEST
 from azlib.sweep import recompute, sample, score_chunk, sweep
 
 SPACE = nb.NASBench201(resolution=8)
@@ -273,6 +274,16 @@ def test_a_sample_is_always_the_same_and_part_of_a_larger_one():
             sample(space, 0)
     with pytest.raises(AzlibError, match="sample=11: expected 1 to 10"):
         sample(SPACE, 11, ARCHS)
+
+
+def test_a_sample_of_more_than_there_are_ends(monkeypatch):
+    smallest = get("mobilenetv2").count(SMALLEST)["macs"]
+    space = get("mobilenetv2", budget=smallest, max_layers=6)
+    monkeypatch.setattr("azlib.sweep.TRIES", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(space), "sample", lambda self, rng: SMALLEST)
+        with pytest.raises(AzlibError, match=r"3 draws in a row .* after 1 architectures; ask for"):
+            sample(space, 2)
 
 
 def test_vision_transformers_are_swept_as_their_space_says(tmp_path):

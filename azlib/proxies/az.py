@@ -30,7 +30,7 @@ _SOURCE = "Lee & Ham, CVPR 2024"
 
 
 def entropy(shares: Tensor) -> float:
-    """Eqs. 3-4: -Σ p ln(p + 1e-8) of the normalised eigenvalues p, (C,), in nats.
+    """Eqs. 3-4: -Σ p ln(p + 1e-8) of the normalised eigenvalues p, in nats.
 
     Negative eigenvalues count as zeros; NaN stays NaN.
     """
@@ -84,7 +84,10 @@ def trainability_formula(probe: Probe) -> float:
 
 @proxy("smallest_share", "diagnostic", shared=True)
 def smallest_share(probe: Probe) -> float:
-    """The most negative normalised eigenvalue of any block: how far round-off went below zero."""
+    """The most negative normalised eigenvalue of any block: how far round-off went below zero.
+
+    Blocks with fewer positions than channels show hardly any: their zeros are not computed.
+    """
     smallest = [float(shares.min()) for shares in probe.trace.shares]
     return min((share for share in smallest if not math.isnan(share)), default=math.nan)
 

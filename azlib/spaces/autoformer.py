@@ -302,6 +302,19 @@ class AutoFormer:
                 macs += 2 * MAX_DISTANCE * t**2 + t**2 / 2 + t * q / 2
         return {"macs": float(macs), "params": float(params)}
 
+    def layers(self, arch: str) -> list[tuple[int, str, str]]:
+        """(width, kind, label) of every half layer, as texts to draw.
+
+        Attention: 64 for each head, and the heads; MLP: hidden width, and the ratio.
+        """
+        structure, halves = self.parse(arch), []
+        for (attention, hidden), heads, ratio in zip(
+            structure.layers, structure.heads, structure.mlp, strict=True
+        ):
+            halves += [(attention, "attention (heads)", f"{heads}")]
+            halves += [(hidden, "MLP (ratio)", f"{ratio:g}")]
+        return halves
+
     def build(
         self, arch: str, drop_path: float = 0.0, generator: torch.Generator | None = None
     ) -> AutoFormerNetwork:

@@ -379,6 +379,21 @@ class MobileNetV2:
         se = self.se if se is None else se
         return COUNTINGS[counting](parse(arch), se, resolution, self.num_classes)
 
+    def layers(self, arch: str) -> list[tuple[int, str, str]]:
+        """(output channels, kernel, expansion) of every inverted bottleneck, as texts to draw.
+
+        An arrow behind the expansion marks a stride of two.
+        """
+        return [
+            (
+                half.out,
+                f"{half.kernel} × {half.kernel}",
+                f"{block.expansion}{'↓' * (half.stride - 1)}",
+            )
+            for block in parse(arch)[1:-1]
+            for half in block.halves()
+        ]
+
     def build(self, arch: str) -> nn.Module:
         """The network: (B, 3, H, W) -> (B, num_classes) for any H and W, initialised as torch does.
 
