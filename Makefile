@@ -110,9 +110,9 @@ searches: $(READY) ## repeat the ImageNet searches and the study of their preset
 	  $(call study,mobilenetv2,450M,200,2) || exit 1; done
 	for s in 112:16 64:64; do $(call study,mobilenetv2-superblocks,450M,200,2) || exit 1; done
 	for s in 224:8 224:2 112:8 112:4; do \
-	  $(call study,autoformer-tiny,tf-tas,60,2) --proxies $(VIT_PROXIES) || exit 1; done
+	  $(call study,autoformer-tiny,tf-tas,32,2) --proxies $(VIT_PROXIES) || exit 1; done
 	s=224:64; $(call study,mobilenetv2,450M,200,1-2)
-	s=224:64; $(call study,autoformer-tiny,tf-tas,60,1-2) --proxies $(VIT_PROXIES)
+	s=224:64; $(call study,autoformer-tiny,tf-tas,32,1-2) --proxies $(VIT_PROXIES)
 	for k in 123 124 125; do \
 	  $(call found,mobilenetv2,450M,$${k}) && \
 	  $(call found,mobilenetv2,450M,$${k},-random) --rule random --workers $(WORKERS) || exit 1; done

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import azlib
-from azlib.blocks import signs, trace
+from azlib.blocks import Trace, signs, trace
 from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.proxies import Probe, names, score_in_place
@@ -95,6 +95,15 @@ def test_gain_of_a_linear_block_is_its_spectral_norm():
     model[1].weight.data = weight[:, :, None, None]
     got = trace(model, torch.randn(64, 3, 32, 32, generator=rng), rng, blocks=["0", "1"])
     assert got.gains[0] == pytest.approx(float(torch.linalg.matrix_norm(weight, 2)), rel=0.02)
+
+
+@pytest.mark.parametrize("width", [64, 256, 300])  # float64, then float32
+def test_gains_are_largest_singular_values(width):
+    rng = torch.Generator().manual_seed(width)
+    matrices = [torch.eye(width) + torch.randn(width, 320, generator=rng)[:, :width] / 40]
+    gains = Trace([], matrices, []).gains
+    exact = torch.linalg.svdvals(matrices[0].double())[0]
+    assert gains == [pytest.approx(float(exact), rel=3e-6)]
 
 
 def test_signs_are_fair_and_independent():
