@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from azlib import benchmarks, scores, study
+from azlib import benchmarks, scores, spaces, study
 from azlib.proxies import names
 from azlib.spaces import nasbench201 as nb
+from azlib.sweep import sample
 
 SHEETS = sorted((ROOT / "data" / "scores").glob("*.json"))
 BATCH = {"graph": 2, "counts": 2, "ntk": 16}  # other than the paper's 64
@@ -37,6 +38,19 @@ def test_datasheet_describes_its_file(sheet):
     failed = frame[list(settings.proxies)].isna().all(axis=1)
     assert failed.sum() == said["failed"]
     assert (frame["arch"][failed].map(nb.canonical) == NO_PATH).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "count"), [("mobilenetv2", 450e6, 200), ("autoformer-tiny", "tf-tas", 32)]
+)
+def test_studies_of_presets_are_of_the_same_random_architectures(name, budget, count):
+    drawn = sample(spaces.get(name, budget=budget), count)
+    paths = sorted(scores.COMMITTED.glob(f"az_{name}*_batch-*.parquet"))
+    assert len(paths) >= 5
+    for path in paths:
+        seeds = [1, 2] if path.stem.endswith("224px_batch-64") else [2]
+        for seed, frame in scores.read(path).groupby("seed"):
+            assert frame["arch"].tolist() == drawn and seed in seeds
 
 
 @pytest.mark.parametrize("family", ["saliency", "jacobian", "patterns", "zen", "zico"])

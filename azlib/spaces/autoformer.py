@@ -133,7 +133,7 @@ class AutoFormer:
     proxies: ClassVar[tuple[str, ...]] = ("expressivity", "trainability", "complexity")
     init: ClassVar[str] = "own"
     train: ClassVar[bool] = False
-    presets: ClassVar[Mapping[str, tuple[int, int]]] = {"paper": (64, 224), "cpu": (2, 224)}
+    presets: ClassVar[Mapping[str, tuple[int, int]]] = {"paper": (64, 224), "cpu": (4, 112)}
 
     def __post_init__(self) -> None:
         for kind, given, known in (
