@@ -233,7 +233,7 @@ def tradeoff(points: pd.DataFrame, x: str, y: str, group: str, labels: tuple[str
     x is logarithmic. group: the column that gives colour and line. labels: of the axes.
     """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
+        figure, axes = plt.subplots(figsize=(8.6, 4.2), layout="constrained")
         groups = points.sort_values(x).groupby(group, sort=False)
         colours = sns.color_palette("colorblind", len(groups))
         for i, (colour, (name, rows)) in enumerate(zip(colours, groups, strict=True)):
@@ -247,7 +247,7 @@ def tradeoff(points: pd.DataFrame, x: str, y: str, group: str, labels: tuple[str
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
-        axes.legend(frameon=False, loc="lower right", fontsize=8)
+        figure.legend(frameon=False, loc="outside right upper", fontsize=8)
     return figure
 
 
