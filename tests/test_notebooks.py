@@ -27,7 +27,7 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "10": ["{}/table5.csv", "{}/table5.md"],
     "11": ["{}/sensitivity.csv", "{}/sample_size.csv"],
     "12": ["{}/search_regret.csv", "{}/search_regret.png", "{}/search_trajectory.csv"],
-    "13": ["{}/beyond.csv", "{}/beyond.png"],
+    "13": ["{}/beyond.csv", "{}/beyond.png", "{}/beyond_vkdnw.md"],
     "14": ["presets.csv", "presets.md", "presets.png"],
     "15": ["mobilenetv2_search.csv", "mobilenetv2_search.png", "mobilenetv2_networks.png"],
     "16": ["table2.csv", "table2.md", "table2_contenders.csv", "table2_networks.pdf"],
