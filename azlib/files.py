@@ -1,4 +1,5 @@
-"""Writing a file whole or not at all; unpickling without running what a file asks for."""
+"""Files: writing one whole or not at all, unpickling without running what it asks for, and how the
+settings that one holds differ from ours."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import pandas as pd
 
 from azlib.errors import AzlibError
 
@@ -31,6 +34,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
+
+
+def differences(held: dict[str, Any], ours: dict[str, Any]) -> str:
+    """Where two nested settings differ, as `name=held (now ours)`, for an error message."""
+    held, ours = (pd.json_normalize(s).to_dict("records")[0] for s in (held, ours))
+    return ", ".join(
+        f"{name}={held.get(name)!r} (now {ours.get(name)!r})"
+        for name in {**held, **ours}
+        if held.get(name) != ours.get(name)
+    )
 
 
 class ForeignName(pickle.UnpicklingError):

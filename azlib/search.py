@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import pickle
 import platform
 import re
@@ -36,6 +35,7 @@ from tqdm import tqdm
 
 from azlib.aggregate import AZ_NAS, IncrementalRanking, aggregate
 from azlib.errors import AzlibError, unknown
+from azlib.files import differences, replacing
 from azlib.scores import Settings
 from azlib.sweep import cpu_name, executor, keep_freed_memory, score_architecture
 
@@ -469,7 +469,7 @@ def _load(out: Path, settings: dict, iterations: int) -> list[dict[str, Any]]:
     table, held = _read(out)
     if held != settings:
         raise AzlibError(
-            f"{out} holds another search: {_differences(held, settings)}; choose another output"
+            f"{out} holds another search: {differences(held, settings)}; choose another output"
         )
     if len(table) > iterations:
         raise AzlibError(
@@ -493,8 +493,8 @@ def _scored_elsewhere(logs: Iterable[str | Path], settings: dict) -> dict[str, d
             raise AzlibError(f"no search log {path} to reuse")
         table, theirs = _read(path)
         if scoring(theirs) != scoring(settings):
-            differences = _differences(scoring(theirs), scoring(settings))
-            raise AzlibError(f"{path} was scored in another way: {differences}; do not reuse it")
+            what = differences(scoring(theirs), scoring(settings))
+            raise AzlibError(f"{path} was scored in another way: {what}; do not reuse it")
         known |= {r["structure"]: {**r, "step": None} for r in reversed(table.to_pylist())}
     return known
 
@@ -510,16 +510,6 @@ def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         ) from error
 
 
-def _differences(theirs: dict, ours: dict) -> str:
-    """Which settings differ, as `name=value (now value)`."""
-    ours, theirs = (pd.json_normalize(s).to_dict("records")[0] for s in (ours, theirs))
-    return ", ".join(
-        f"{name}={theirs.get(name)!r} (now {ours.get(name)!r})"
-        for name in {**theirs, **ours}
-        if theirs.get(name) != ours.get(name)
-    )
-
-
 def _save(out: Path, history: History, settings: dict) -> None:
     """Writes the whole log anew, so that there is one file, valid at any time."""
     floats = [(name, pa.float64()) for name in (*history.proxies, *COSTS)]
@@ -528,20 +518,8 @@ def _save(out: Path, history: History, settings: dict) -> None:
         metadata={METADATA_KEY: json.dumps(settings)},
     )
     table = pa.Table.from_pylist(history.rows, schema=schema)
-    _replace(out, lambda temporary: pq.write_table(table, temporary))
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AzlibError(
-            f"cannot write {path}: {error.strerror or error}; free some space and run again"
-        ) from error
+    with replacing(out) as temporary:
+        pq.write_table(table, temporary)
 
 
 def _described(path: Path, row: dict, log: pd.DataFrame, settings: dict) -> dict | None:
@@ -579,5 +557,6 @@ def _finish(history: History, settings: dict, out: Path | None, new: bool) -> Re
     }
     if out:
         text = json.dumps(summary, indent=2) + "\n"
-        _replace(description, lambda temporary: temporary.write_text(text))
+        with replacing(description) as temporary:
+            temporary.write_text(text)
     return Result(row["structure"], log, summary)

@@ -39,7 +39,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from azlib.errors import AzlibError
-from azlib.files import replacing
+from azlib.files import differences, replacing
 from azlib.scores import METADATA_KEY, Settings, read, read_settings
 
 TRIES = 10_000  # draws without a new architecture that end a sample
@@ -462,15 +462,8 @@ def _join(out: Path, parts: Path, settings: Settings) -> bool:
 
 def _check_settings(path: Path, settings: Settings) -> None:
     if (held := read_settings(path)) != settings:
-        ours, theirs = asdict(settings), asdict(held)
-        differences = ", ".join(
-            f"{name}={theirs[name]!r} (now {ours[name]!r})"
-            for name in ours
-            if ours[name] != theirs[name]
-        )
-        raise AzlibError(
-            f"{path} holds scores of other settings: {differences}; choose another output"
-        )
+        what = differences(asdict(held), asdict(settings))
+        raise AzlibError(f"{path} holds scores of other settings: {what}; choose another output")
 
 
 def recompute(path: str | Path, count: int, seed: int) -> float:

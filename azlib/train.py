@@ -36,7 +36,7 @@ from tqdm import tqdm
 from azlib import augment
 from azlib.distill import Student, distillation, load_teacher
 from azlib.errors import AzlibError, unknown
-from azlib.files import replacing
+from azlib.files import differences, replacing
 from azlib.folders import batches, read_folder
 from azlib.inputs import generator
 from azlib.recipes import OPTIMISERS, PRECISIONS, RECIPES, Recipe
@@ -274,8 +274,8 @@ class _Run:
         if not path.exists():
             return
         state = read_checkpoint(path, self.device)
-        if differences := _differences(state["settings"], self.settings):
-            raise AzlibError(f"{path} is another run: {differences}; choose another output")
+        if what := differences(state["settings"], self.settings):
+            raise AzlibError(f"{path} is another run: {what}; choose another output")
         self.rows, self.unreadable = state["rows"], set(state["unreadable"])
         self.student.network.load_state_dict(state["model"])
         self.student.projections.load_state_dict(state["projections"])
@@ -302,16 +302,6 @@ def read_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
 def _save(path: Path, state: dict) -> None:
     with replacing(path) as temporary, temporary.open("wb") as file:
         torch.save(state, file)
-
-
-def _differences(held: dict, ours: dict) -> str:
-    """What two nested settings differ in, for an error message."""
-    held, ours = (pd.json_normalize(s).to_dict("records")[0] for s in (held, ours))
-    return ", ".join(
-        f"{name}={held.get(name)!r} (now {ours.get(name)!r})"
-        for name in {**held, **ours}
-        if held.get(name) != ours.get(name)
-    )
 
 
 def _decayed(model: nn.Module, decay: float) -> list[dict]:
