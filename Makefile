@@ -14,6 +14,8 @@ TORCH_INDEX ?=
 TORCH := torch>=2.13,<2.14
 PROXIES := az,trainability_formula,smallest_share,identity_blocks
 VIT_PROXIES := expressivity,trainability,complexity
+INITS := kaiming_norm_fanout kaiming_uni_fanin kaiming_uni_fanout \
+  xavier_norm xavier_uni plain_norm plain_uni
 SEEDS ?= 2-5
 WORKERS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
@@ -41,6 +43,9 @@ comma := ,
 joined = $(subst $() $(),$(comma),$(strip $(1)))
 baseline = $(PY) -m azlib sweep --space $(2) $(3) --proxies $(call joined,$(4)) --resolution 32 \
   --workers $(WORKERS) --out data/scores/$(1)_nasbench201_32px.parquet
+# $(call varied,FAMILY,SUFFIX,OPTIONS,PROXIES): the same with one setting changed, for notebook 11
+varied = $(PY) -m azlib sweep --space nasbench201 --sample 500 --proxies $(call joined,$(4)) $(3) \
+  --resolution 32 --workers $(WORKERS) --out data/scores/$(1)_nasbench201_32px_$(2).parquet
 
 # Notebooks that compare with a ground truth have a parameter `source`; the others run once for all.
 OF_TRUTH := $(sort $(shell grep -l '^ *"source = ' notebooks/*.ipynb))
@@ -95,15 +100,23 @@ scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	$(call baseline,graph,nasbench201,--unique --batch 2,live_macs live_layers live_paths \
 	  effective_depth mean_depth shortest_path fewest_poolings sharp_depth mean_sharp_depth)
 	$(call baseline,counts,nasbench201-full,--batch 2,params trainable_layers)
-	$(call baseline,saliency,nasbench201,--sample 1000,grad_norm snip synflow fisher)
-	$(call baseline,jacobian,nasbench201,--sample 1000,jacov epe_nas)
-	$(call baseline,patterns,nasbench201-full,--sample 1000,naswot linear_regions)
+	$(call baseline,saliency,nasbench201,--sample 1000,grad_norm synflow)
+	$(call baseline,jacobian,nasbench201,--unique,jacov epe_nas)
+	$(call baseline,patterns,nasbench201-full,--sample 1000,naswot)
+	$(call baseline,masks,nasbench201,--sample 1000,snip fisher)
+	$(call baseline,regions,nasbench201-full,--sample 1000,linear_regions)
 	$(call baseline,zen,nasbench201-full,--sample 1000,zen)
 	$(call baseline,zico,nasbench201,--sample 1000,zico)
-	$(call baseline,vkdnw,nasbench201-full,--sample 500,vkdnw_entropy vkdnw_entropy_exact)
-	$(call baseline,ntk,nasbench201,--sample 500 --batch 16,ntk)
-	$(call baseline,gradsign,nasbench201,--sample 500,gradsign gradsign_mean)
-	$(call baseline,grasp,nasbench201,--sample 500,grasp)
+	$(call baseline,vkdnw,nasbench201-full,--sample 1000,vkdnw_entropy vkdnw_entropy_exact)
+	$(call baseline,ntk,nasbench201,--sample 1000 --batch 16,ntk)
+	$(call baseline,gradsign,nasbench201,--sample 1000,gradsign gradsign_mean)
+	$(call baseline,grasp,nasbench201,--sample 1000,grasp)
+	for i in $(INITS); do $(call varied,az,init-$${i},--init $${i},az) || exit 1; done
+	for b in 8 16 32; do $(call varied,az,batch-$${b},--batch $${b},az) || exit 1; done
+	$(call varied,az,input-patches,--input patches,az)
+	$(call varied,masks,input-gaussian,--images gaussian,snip fisher)
+	$(call varied,jacobian,input-gaussian,--images gaussian,jacov epe_nas)
+	$(call varied,zico,input-gaussian,--images gaussian,zico)
 
 searches: $(READY) ## repeat the ImageNet searches and the study of their preset (hours; continues)
 	for s in 224:16 224:8 112:64 112:32 112:16 64:64 64:16 32:64 32:16; do \

@@ -1,13 +1,16 @@
 """Assemblies of proxies: chosen on a part of the architectures, tested on the rest.
 
-An assembly is a list of proxies; its score is the log-rank sum of Eq. 12 (`aggregate`), without
-weights. Everything here reads one table: ln(rank / m) of every proxy, averaged over its seeds.
+An assembly is a list of proxies; its score is the log-rank sum of Eq. 12 (`aggregate`). A proxy may
+stand in it twice, so that it weighs twice as much. Everything here reads one table: ln(rank / m) of
+every proxy, averaged over its seeds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -98,48 +101,49 @@ def choose(
     accuracies: pd.Series,
     candidates: Sequence[str],
     start: Sequence[str] = (),
+    repeats: bool = False,
 ) -> pd.DataFrame:
-    """Greedy selection: adds the proxy that raises τ most, then drops any that τ rises without.
+    """Greedy selection: the one change that raises τ most, again and again, until none does.
 
-    Ends when no addition raises τ. Returns every assembly that was tried, one row each: `step`,
-    `change` ("start", "+proxy" or "-proxy"), `kendall_tau`, `taken` and `proxies`, the members
-    joined by "+". The members of the last row taken are the choice.
+    A change adds a candidate or drops a member. repeats: a member may be added again, so that it
+    weighs more (selection with replacement, Caruana et al., ICML 2004). Returns every assembly
+    that was tried, one row each: `step`, `change` ("start", "+proxy" or "-proxy"), `kendall_tau`,
+    `taken` and `proxies`, the members joined by "+". The members of the last row taken are the
+    choice.
     """
     accuracies = accuracies.loc[logs.index]
     rows: list[dict[str, Any]] = []
-
-    def attempt(changes: dict[str, tuple[str, ...]], best: float) -> tuple[tuple, float] | None:
-        """Tries assemblies, named by their change; the best of them if it is above `best`."""
-        step = rows[-1]["step"] + 1 if rows else 0
+    best = -math.inf
+    changes = {"start": tuple(start)} if start else _changes((), candidates, repeats)
+    for step in count(0 if start else 1):
         tried = [
             {
                 "step": step,
                 "change": change,
-                "kendall_tau": kendall(score(logs, names), accuracies) if names else 0.0,
+                "kendall_tau": kendall(score(logs, members), accuracies),
                 "taken": False,
-                "proxies": "+".join(names),
+                "proxies": "+".join(members),
             }
-            for change, names in changes.items()
+            for change, members in changes.items()
         ]
-        rows.extend(tried)
-        top = max(tried, key=lambda row: row["kendall_tau"], default=None)
-        if top is None or top["kendall_tau"] <= best:
-            return None
-        top["taken"] = True
-        return changes[top["change"]], top["kendall_tau"]
+        rows += tried
+        top = max(tried, key=lambda row: row["kendall_tau"])
+        if top["kendall_tau"] <= best:
+            return pd.DataFrame(rows)
+        top["taken"], best = True, top["kendall_tau"]
+        changes = _changes(changes[top["change"]], candidates, repeats)
 
-    found = attempt({"start": tuple(start)}, -2.0)
-    while found is not None:
-        members, best = found
-        others = {f"+{c}": (*members, c) for c in candidates if c not in members}
-        found = attempt(others, best)
-        while found is not None and len(found[0]) > 2:
-            fewer = {f"-{m}": tuple(n for n in found[0] if n != m) for m in found[0]}
-            dropped = attempt(fewer, found[1])
-            if dropped is None:
-                break
-            found = dropped
-    return pd.DataFrame(rows)
+
+def _changes(
+    members: tuple[str, ...], candidates: Sequence[str], repeats: bool
+) -> dict[str, tuple[str, ...]]:
+    """The assemblies that are one proxy larger or smaller, by the name of the change."""
+    added = [name for name in candidates if repeats or name not in members]
+    changes = {f"+{name}": (*members, name) for name in added}
+    for name in members if len(members) > 1 else ():
+        at = members.index(name)
+        changes[f"-{name}"] = members[:at] + members[at + 1 :]
+    return changes
 
 
 def chosen(tried: pd.DataFrame) -> tuple[str, ...]:

@@ -27,9 +27,11 @@ FAMILIES = {
     "az": {"expressivity": "noise", "progressivity": "noise", "trainability": "noise"}
     | {"complexity": "none"},
     "counts": {"params": "none", "trainable_layers": "none"},
-    "saliency": {"grad_norm": "noise", "snip": "images", "synflow": "none", "fisher": "images"},
+    "saliency": {"grad_norm": "noise", "synflow": "none"},
+    "masks": {"snip": "images", "fisher": "images"},
     "grasp": {"grasp": "images"},
-    "patterns": {"naswot": "noise", "linear_regions": "noise"},
+    "patterns": {"naswot": "noise"},
+    "regions": {"linear_regions": "noise"},
     "jacobian": {"jacov": "images", "epe_nas": "images"},
     "zen": {"zen": "noise"},
     "gradsign": {"gradsign": "images", "gradsign_mean": "images"},

@@ -63,17 +63,18 @@ class Result(NamedTuple):
 class History:
     """All accepted candidates of a search, in order, and their ranking.
 
-    `rows` holds the log's rows, `values` their scores, shape (iterations, proxies).
+    members: the proxies that the ranking sums; one that stands twice weighs twice. `proxies` are
+    the same, each once. `rows` holds the log's rows, `values` their scores, (iterations, proxies).
     """
 
-    def __init__(self, proxies: Sequence[str], selected: int, iterations: int):
-        self.proxies = tuple(proxies)
-        if taken := {"step", "structure", *COSTS} & {*proxies}:
+    def __init__(self, members: Sequence[str], selected: int, iterations: int):
+        self.members, self.proxies = tuple(members), tuple(dict.fromkeys(members))
+        if taken := {"step", "structure", *COSTS} & {*members}:
             raise AzlibError(f"the log has columns {sorted(taken)} of its own: rename the scores")
         self.rows: list[dict[str, Any]] = []
         self.failed = 0  # how many have no score at all
         self.values = np.empty((iterations, len(self.proxies)))
-        self.ranking = IncrementalRanking(self.proxies, selected)
+        self.ranking = IncrementalRanking(self.members, selected)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -88,7 +89,7 @@ class History:
     def aggregate(self, begin: int = 0) -> NDArray[np.float64]:
         """The aggregated scores of the candidates from `begin` on, ranked among themselves."""
         columns = dict(zip(self.proxies, self.values[begin : len(self)].T, strict=True))
-        return aggregate(columns, proxies=self.proxies).to_numpy()
+        return aggregate(columns, proxies=self.members).to_numpy()
 
 
 # --- rules: from a history, how to draw the next candidates --------------------------------
@@ -315,11 +316,11 @@ def search(
     if proxies is None:
         proxies = getattr(score, "proxies", getattr(space, "proxies", AZ_NAS))
     if isinstance(proxies, str):
-        from azlib.proxies import names
+        from azlib.proxies import members
 
-        proxies = names(proxies)
+        proxies = members(proxies)
     proxies = tuple(proxies)
-    score = Live(space, proxies, seed) if score is None else score
+    score = Live(space, tuple(dict.fromkeys(proxies)), seed) if score is None else score
     out = None if out is None else Path(out)
     for name, value, least in (
         ("iterations", iterations, 1),
@@ -389,7 +390,7 @@ def search(
 def incumbents(log: pd.DataFrame, proxies: Sequence[str] = AZ_NAS) -> NDArray[np.intp]:
     """The winner after each step of a log, as its position in the log."""
     ranking, positions = IncrementalRanking(proxies, 1), []
-    for row in log[list(proxies)].to_dict("records"):
+    for row in log[list(dict.fromkeys(proxies))].to_dict("records"):
         ranking.append(row)
         positions.append(ranking.best())
     return np.array(positions, dtype=np.intp)

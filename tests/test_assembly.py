@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from azlib import proxies
 from azlib.aggregate import ASSEMBLIES, AZ_NAS, aggregate
 from azlib.assembly import (
     choose,
@@ -123,8 +124,22 @@ def test_what_cannot_be_assembled():
 
 def test_named_assemblies_are_made_of_proxies():
     for name, members in ASSEMBLIES.items():
-        assert names(members) == names(name) == list(members)
-    assert ASSEMBLIES["az-nas"] == AZ_NAS
+        assert names(members) == names(name) == list(dict.fromkeys(members))
+        assert proxies.members(name) == members
+    assert ASSEMBLIES["az-nas"] == proxies.members() == AZ_NAS
+
+
+def test_a_repeated_member_weighs_twice():
+    """From `a` alone: `b` is worth adding, and more than once where repeats are allowed."""
+    truth = PARTS["a"] + 1.7 * PARTS["b"]
+    once = chosen(choose(LOGS, truth, list(LOGS), start=["a"]))
+    more = chosen(choose(LOGS, truth, list(LOGS), start=["a"], repeats=True))
+    assert sorted(once) == ["a", "b"] and more.count("b") > more.count("a") > 0
+    expected = sum(LOGS[name] for name in more)
+    np.testing.assert_allclose(score(LOGS, more), expected)
+    np.testing.assert_allclose(aggregate(PARTS, proxies=more), expected)
+    steps = choose(LOGS, truth, list(LOGS), start=[*more, "noise"], repeats=True)
+    assert sorted(chosen(steps)) == sorted(more)  # one copy is dropped at a time
 
 
 def test_networks_are_ranked_by_an_assembly():
@@ -135,6 +150,10 @@ def test_networks_are_ranked_by_an_assembly():
     table = rank(models, (4, 3, 8, 8), proxies="az-graph")
     assert list(table["rank_live_macs"]) == [1, 2] and "az_nas" not in table
     assert (rank(models, (4, 3, 8, 8))["rank_complexity"] == [2, 1]).all()
+    table = rank([*models, nb.Network(dead)], (8, 3, 8, 8), proxies="az-graph-epe")
+    columns = table[list(dict.fromkeys(ASSEMBLIES["az-graph-epe"]))]
+    expected = aggregate(columns, proxies=ASSEMBLIES["az-graph-epe"])
+    np.testing.assert_allclose(table["score"], expected)
 
 
 def test_a_family_without_the_resolution_is_taken_at_32_pixels(tmp_path):

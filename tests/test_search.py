@@ -275,6 +275,21 @@ def test_a_finished_search_can_be_extended(tmp_path):
         find(Rooted(), Algorithm1(20), iterations=60, **options)
 
 
+def test_a_repeated_member_weighs_twice_and_is_logged_once(tmp_path):
+    members = (AZ_NAS[0], *AZ_NAS, AZ_NAS[0])
+    out = tmp_path / "s.parquet"
+    result = find(Rooted(), Algorithm1(20), iterations=80, proxies=members, out=out)
+    assert list(result.log) == ["step", "structure", *AZ_NAS, "macs", "params", "seconds"]
+    best = aggregate(result.log, proxies=members).idxmax()
+    assert result.structure == result.log["structure"][best]
+    assert incumbents(result.log, members)[-1] == best
+    assert find(Rooted(), Algorithm1(20), iterations=80, out=tmp_path / "p.parquet").log[
+        "structure"
+    ].tolist() != (result.log["structure"].tolist())
+    again = find(Rooted(), Algorithm1(20), iterations=80, proxies=members, out=out)
+    assert again.log.equals(result.log)
+
+
 def test_the_log_and_its_summary(tmp_path):
     out = tmp_path / "new" / "toy_30_seed7.parquet"
     result = find(Rooted(), Algorithm1(20), iterations=50, out=out)

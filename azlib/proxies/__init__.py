@@ -70,7 +70,7 @@ def proxy(name: str, source: str, **needs) -> Callable:
 def names(proxies: str | Iterable[str] = "az") -> list[str]:
     """Proxy names from a list or from text like "az,smallest_share".
 
-    "az" is the paper's four, as is any other name of `aggregate.ASSEMBLIES` its proxies.
+    "az" is the paper's four; any name of `aggregate.ASSEMBLIES` is its proxies, each once.
     Raises `AzlibError` for a name that is not registered.
     """
     if isinstance(proxies, str):
@@ -82,6 +82,14 @@ def names(proxies: str | Iterable[str] = "az") -> list[str]:
         if name not in REGISTRY:
             raise unknown("proxy", name, [*assemblies, *REGISTRY])
     return chosen
+
+
+def members(proxies: str | Iterable[str] = "az") -> tuple[str, ...]:
+    """What a ranking by these proxies sums: each of `names` once, or the members of an assembly, in
+    which a proxy that weighs twice stands twice. Raises `AzlibError` as `names` does."""
+    if isinstance(proxies, str) and proxies in ASSEMBLIES:
+        return ASSEMBLIES[proxies]
+    return tuple(names(proxies))
 
 
 @dataclass
@@ -319,16 +327,17 @@ def rank(
     """Ranks networks against each other: their scores, the ranks, and their sum by Eq. 12.
 
     models: at least two networks (an AZ-NAS score means something only among others); settings
-    are those of `score`; `proxies="az-graph"` ranks by that assembly. Returns a DataFrame in the
-    order of `models`, with one column per proxy, `rank_<proxy>` (1 = lowest), `az_nas` (`score` for
-    other proxies than those of AZ-NAS; higher is better) and `place` (1 = best).
+    are those of `score`; `proxies="az-graph"` ranks by that assembly, any name of
+    `aggregate.ASSEMBLIES` by its own. Returns a DataFrame in the order of `models`, with one column
+    per proxy, `rank_<proxy>` (1 = lowest), `az_nas` (`score` for other proxies than those of
+    AZ-NAS; higher is better) and `place` (1 = best).
     """
     models = list(models)
     if len(models) < 2:
         raise AzlibError(f"rank() compares networks: got {len(models)}, expected at least 2")
     scores = pd.DataFrame([score(model, input_shape, **settings) for model in models])
     ranks = scores.apply(rank_values).add_prefix("rank_")
-    total = aggregate(scores, method=method, proxies=list(scores))
+    total = aggregate(scores, method=method, proxies=members(settings.get("proxies", "az")))
     place = total.rank(ascending=False, method="min").astype(int)
     label = "az_nas" if set(scores) == set(AZ_NAS) else "score"
     return scores.join(ranks).assign(**{label: total, "place": place})
