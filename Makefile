@@ -100,7 +100,7 @@ scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	$(call baseline,graph,nasbench201,--unique --batch 2,live_macs live_layers live_paths \
 	  effective_depth mean_depth shortest_path fewest_poolings sharp_depth mean_sharp_depth)
 	$(call baseline,counts,nasbench201-full,--batch 2,params trainable_layers)
-	$(call baseline,saliency,nasbench201,--sample 1000,grad_norm synflow)
+	$(call baseline,saliency,nasbench201,--unique,grad_norm synflow)
 	$(call baseline,jacobian,nasbench201,--unique,jacov epe_nas)
 	$(call baseline,patterns,nasbench201-full,--sample 1000,naswot)
 	$(call baseline,masks,nasbench201,--sample 1000,snip fisher)

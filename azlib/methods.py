@@ -138,7 +138,7 @@ METHODS: tuple[Method, ...] = (
     Method("EPE-NAS", ("epe_nas",)),
     Method("Zen", ("zen",), note="network of its own, where the re-run shared one"),
     Method("GradSign", ("gradsign",), note="sum over weights"),
-    Method("GradSign mean", ("gradsign_mean",), note="mean over weights, as in the re-run"),
+    Method("GradSign mean", ("gradsign_mean",), note="mean over weights that are alive"),
     Method("ZiCo", ("zico",)),
     Method(
         "TE-NAS",

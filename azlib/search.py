@@ -299,8 +299,8 @@ def search(
 
     space: see `azlib.spaces`; its `legal` says what is within the budgets. score: a function from
     an architecture to its scores, higher being better; default: `Live(space, proxies, seed)`.
-    proxies: the scores that are ranked (default: `proxies` of `score` or of `space`, else the
-    four of AZ-NAS).
+    proxies: the scores that are ranked, one that stands twice with twice the weight, or the name of
+    an assembly (default: `proxies` of `score` or of `space`, else the four of AZ-NAS).
     iterations: accepted candidates, duplicates included: a duplicate is not scored again, where
     the published code draws new weights. generation: candidates that are proposed from the same
     history and scored together; 1 is as published, and only more can use several `workers`
