@@ -20,7 +20,7 @@ import pandas as pd
 from azlib.aggregate import rank
 from azlib.errors import AzlibError, unknown
 from azlib.metrics import kendall, kendall_interval, ndcg, selected, spearman
-from azlib.scores import COMMITTED, RESOLUTION, load
+from azlib.scores import COMMITTED, load_nearest
 
 
 def load_families(
@@ -28,15 +28,10 @@ def load_families(
 ) -> list[pd.DataFrame]:
     """The scores of several families of proxies for one data set, one frame per family.
 
-    A family that was not scored at the resolution of the data set is taken at 32 pixels, as for
-    CIFAR-10. Raises `AzlibError` as `scores.load` does.
+    Which resolution, and errors raised: see `scores.load_nearest`.
     """
 
-    def scored_for(family: str) -> str:
-        own = Path(folder) / f"{family}_{space.name}_{RESOLUTION[dataset]}px.parquet"
-        return dataset if own.exists() else "cifar10"
-
-    return [load(scored_for(family), space, family, folder) for family in families]
+    return [load_nearest(dataset, space, family, folder) for family in families]
 
 
 def log_ranks(families: Iterable[pd.DataFrame], archs: Sequence[str]) -> pd.DataFrame:
@@ -70,9 +65,11 @@ def score(logs: pd.DataFrame, members: Sequence[str]) -> pd.Series:
     return logs[list(members)].sum(axis=1)
 
 
-def evaluate(logs: pd.DataFrame, accuracies: pd.Series, members: Sequence[str]) -> dict[str, Any]:
+def evaluate(
+    logs: pd.DataFrame, accuracies: pd.Series, members: Sequence[str], positions: int = 1000
+) -> dict[str, Any]:
     """How an assembly ranks: kendall_tau with its 95 % interval tau_low, tau_high, spearman_rho,
-    ndcg (of the first 1000), n, and the architecture it puts first with its accuracy in %."""
+    ndcg of the first `positions`, n, and the architecture it puts first with its accuracy in %."""
     scores, accuracies = score(logs, members), accuracies.loc[logs.index]
     low, high = kendall_interval(scores, accuracies)
     best, accuracy = selected(scores, accuracies)
@@ -81,7 +78,7 @@ def evaluate(logs: pd.DataFrame, accuracies: pd.Series, members: Sequence[str]) 
         "tau_low": low,
         "tau_high": high,
         "spearman_rho": spearman(scores, accuracies),
-        "ndcg": ndcg(scores, accuracies),
+        "ndcg": ndcg(scores, accuracies, positions),
         "n": len(scores),
         "selected": best,
         "selected_accuracy": accuracy,
@@ -152,8 +149,9 @@ def chosen(tried: pd.DataFrame) -> tuple[str, ...]:
 
 
 def leave_one_out(logs: pd.DataFrame, accuracies: pd.Series, members: Sequence[str]) -> pd.Series:
-    """What τ loses without each member, indexed by member; negative if it is better without."""
+    """What τ loses without each member, all copies of it, indexed by member; negative if it is
+    better without."""
     accuracies = accuracies.loc[logs.index]
     full = kendall(score(logs, members), accuracies)
-    without = {m: score(logs, [n for n in members if n != m]) for m in members}
+    without = {m: score(logs, [n for n in members if n != m]) for m in dict.fromkeys(members)}
     return pd.Series({m: full - kendall(scores, accuracies) for m, scores in without.items()})

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from azlib import paper
 from azlib.aggregate import AZ_NAS, aggregate, rank
 from azlib.errors import AzlibError, unknown
-from azlib.scores import COMMITTED, RESOLUTION, load, read_settings
+from azlib.scores import COMMITTED, load_nearest
 
 FAMILIES = {
     "az": {"expressivity": "noise", "progressivity": "noise", "trainability": "noise"}
@@ -175,19 +175,13 @@ def method(name: str) -> Method:
 def read(dataset: str, space: Any, folder: str | Path = COMMITTED) -> dict[str, pd.DataFrame]:
     """The scores of each family that was scored, for one data set: family -> frame.
 
-    A family is read at the resolution of the data set where it was scored at that, else at 32
-    pixels, where all are (every baseline, for all data sets). `.attrs["settings"]` of a frame are
-    those of its file.
+    Frames are those of `scores.load_nearest`: all but AZ-NAS' are at 32 pixels for all data sets.
     """
-    frames = {}
-    for family in FAMILIES:
-        for scored in (dataset, "cifar10"):
-            path = Path(folder) / f"{family}_{space.name}_{RESOLUTION[scored]}px.parquet"
-            if path.exists():
-                frames[family] = load(scored, space, family, folder)
-                frames[family].attrs["settings"] = read_settings(path)
-                break
-    return frames
+    return {
+        family: load_nearest(dataset, space, family, folder)
+        for family in FAMILIES
+        if (Path(folder) / f"{family}_{space.name}_32px.parquet").exists()
+    }
 
 
 def family_of(proxy: str) -> str:

@@ -108,10 +108,8 @@ def load(
     Rows of a sweep with `unique=True` stand for all architectures that are the same network.
     Raises `AzlibError` for an unknown data set and a missing or damaged file.
     """
-    if dataset not in RESOLUTION:
-        raise unknown("data set", dataset, RESOLUTION)
-    stem = f"{family}_{space.name}_{RESOLUTION[dataset]}px"
-    paths = [Path(folder) / f"{stem}.parquet", Path(folder) / f"{stem}_unique.parquet"]
+    path = _path(dataset, space, family, folder)
+    paths = [path, path.with_stem(f"{path.stem}_unique")]
     frames: list[pd.DataFrame] = []
     for path in paths[: 1 + paths[1].exists()]:
         frame = read(path)
@@ -120,3 +118,24 @@ def load(
         seen = {seed for earlier in frames for seed in earlier["seed"].unique()}
         frames.append(frame[~frame["seed"].isin(seen)])
     return pd.concat(frames, ignore_index=True)
+
+
+def load_nearest(
+    dataset: str, space: Any, family: str, folder: str | Path = COMMITTED
+) -> pd.DataFrame:
+    """`load` at the resolution of the data set, or at 32 pixels where the family has no other.
+
+    Every family is there at 32 pixels. `.attrs["settings"]` are those of the file.
+    Raises `AzlibError` as `load` does.
+    """
+    own = _path(dataset, space, family, folder)
+    scored = dataset if own.exists() else "cifar10"
+    frame = load(scored, space, family, folder)
+    frame.attrs["settings"] = read_settings(_path(scored, space, family, folder))
+    return frame
+
+
+def _path(dataset: str, space: Any, family: str, folder: str | Path) -> Path:
+    if dataset not in RESOLUTION:
+        raise unknown("data set", dataset, RESOLUTION)
+    return Path(folder) / f"{family}_{space.name}_{RESOLUTION[dataset]}px.parquet"

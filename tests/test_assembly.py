@@ -72,7 +72,7 @@ def test_greedy_selection_finds_the_members_and_leaves_out_the_noise():
     assert set(tried.loc[tried["step"] == 1, "change"]) == {"+a", "+b", "+noise"}
     assert tried["kendall_tau"].max() == tried.loc[tried["taken"], "kendall_tau"].iloc[-1]
     assert tried.loc[tried["taken"], "kendall_tau"].is_monotonic_increasing
-    for row in tried[tried["proxies"] != ""].itertuples():
+    for row in tried.itertuples():
         tau = kendall(score(LOGS, row.proxies.split("+")), TRUTH.loc[LOGS.index])
         assert row.kendall_tau == pytest.approx(tau)
 
@@ -125,7 +125,8 @@ def test_what_cannot_be_assembled():
 def test_named_assemblies_are_made_of_proxies():
     for name, members in ASSEMBLIES.items():
         assert names(members) == names(name) == list(dict.fromkeys(members))
-        assert proxies.members(name) == members
+        assert proxies.members(name) == proxies.members([f" {name}"]) == members
+        assert proxies.members(f"{name}, snip") == (*members, "snip")
     assert ASSEMBLIES["az-nas"] == proxies.members() == AZ_NAS
 
 
@@ -138,8 +139,13 @@ def test_a_repeated_member_weighs_twice():
     expected = sum(LOGS[name] for name in more)
     np.testing.assert_allclose(score(LOGS, more), expected)
     np.testing.assert_allclose(aggregate(PARTS, proxies=more), expected)
-    steps = choose(LOGS, truth, list(LOGS), start=[*more, "noise"], repeats=True)
-    assert sorted(chosen(steps)) == sorted(more)  # one copy is dropped at a time
+    tried = choose(LOGS, truth, list(LOGS), start=["a", "b", "b"], repeats=True)
+    fewer = tried[(tried["step"] == 1) & (tried["change"] == "-b")]
+    assert list(fewer["proxies"]) == ["a+b"]  # one copy is dropped at a time
+    lost = leave_one_out(LOGS, truth, more)  # all copies at once
+    assert list(lost.index) == ["a", "b"]
+    alone = kendall(score(LOGS, ["a"]), truth)
+    assert lost["b"] == pytest.approx(kendall(score(LOGS, more), truth) - alone)
 
 
 def test_networks_are_ranked_by_an_assembly():

@@ -63,6 +63,7 @@ def test_every_family_covers_the_space_or_the_same_sample(family):
     expected = whole if family in WHOLE else sorted(Random(0).sample(whole, 1000))
     for _, of_seed in frame.groupby("seed"):
         assert of_seed["arch"].tolist() == list(expected)
+    assert set(frame["seed"]) == (set(range(1, 6)) if family == "az" else {1})
     assert set(methods.FAMILIES[family]) <= set(frame)
 
 

@@ -68,28 +68,25 @@ def proxy(name: str, source: str, **needs) -> Callable:
 
 
 def names(proxies: str | Iterable[str] = "az") -> list[str]:
-    """Proxy names from a list or from text like "az,smallest_share".
+    """Proxy names from a list or from text like "az,smallest_share", each once.
 
-    "az" is the paper's four; any name of `aggregate.ASSEMBLIES` is its proxies, each once.
-    Raises `AzlibError` for a name that is not registered.
+    "az" is the paper's four; any name of `aggregate.ASSEMBLIES` is its proxies. Raises
+    `AzlibError` for a name that is not registered.
     """
-    if isinstance(proxies, str):
-        proxies = [name.strip() for name in proxies.split(",")]
-    assemblies = {"az": AZ_NAS, **ASSEMBLIES}
-    given = [name for part in proxies for name in assemblies.get(part, (part,))]
-    chosen = list(dict.fromkeys(given))
-    for name in chosen:
-        if name not in REGISTRY:
-            raise unknown("proxy", name, [*assemblies, *REGISTRY])
-    return chosen
+    return list(dict.fromkeys(members(proxies)))
 
 
 def members(proxies: str | Iterable[str] = "az") -> tuple[str, ...]:
-    """What a ranking by these proxies sums: each of `names` once, or the members of an assembly, in
-    which a proxy that weighs twice stands twice. Raises `AzlibError` as `names` does."""
-    if isinstance(proxies, str) and proxies in ASSEMBLIES:
-        return ASSEMBLIES[proxies]
-    return tuple(names(proxies))
+    """What a ranking sums: as `names`, but what stands twice, in an assembly for one, stays twice
+    and weighs twice."""
+    if isinstance(proxies, str):
+        proxies = proxies.split(",")
+    assemblies = {"az": AZ_NAS, **ASSEMBLIES}
+    given = [name for part in proxies for name in assemblies.get(part.strip(), (part.strip(),))]
+    for name in given:
+        if name not in REGISTRY:
+            raise unknown("proxy", name, [*assemblies, *REGISTRY])
+    return tuple(given)
 
 
 @dataclass
