@@ -115,7 +115,7 @@ scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	for b in 8 16 32; do $(call varied,az,batch-$${b},--batch $${b},az) || exit 1; done
 	$(call varied,az,input-patches,--input patches,az)
 	$(call varied,masks,input-gaussian,--images gaussian,snip fisher)
-	$(call varied,jacobian,input-gaussian,--images gaussian,jacov epe_nas)
+	$(call varied,jacobian,input-gaussian,--unique --images gaussian,jacov epe_nas)
 	$(call varied,zico,input-gaussian,--images gaussian,zico)
 
 searches: $(READY) ## repeat the ImageNet searches and the study of their preset (hours; continues)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from random import Random
 
 import numpy as np
@@ -15,6 +16,7 @@ from azlib import benchmarks, methods, scores, spaces, study
 from azlib.proxies import names
 from azlib.spaces import nasbench201 as nb
 from azlib.sweep import sample
+from azlib.weights import INITIALISATIONS
 
 SHEETS = sorted((ROOT / "data" / "scores").glob("*.json"))
 BATCH = {"graph": 2, "counts": 2, "ntk": 16}  # other than the paper's 64
@@ -65,6 +67,30 @@ def test_every_family_covers_the_space_or_the_same_sample(family):
         assert of_seed["arch"].tolist() == list(expected)
     assert set(frame["seed"]) == (set(range(1, 6)) if family == "az" else {1})
     assert set(methods.FAMILIES[family]) <= set(frame)
+
+
+VARIED = sorted(scores.COMMITTED.glob("*_nasbench201_32px_*-*.parquet"))
+
+
+@pytest.mark.parametrize("path", VARIED, ids=lambda path: path.stem)
+def test_a_varied_setting_is_the_one_that_the_name_tells(path):
+    family, what = path.stem.split("_nasbench201_32px_")
+    kind, _, value = what.partition("-")
+    settings = scores.read_settings(path)
+    usual = scores.read_settings(scores.COMMITTED / f"{family}_nasbench201_32px.parquet")
+    field = "images" if kind == "input" and family != "az" else kind
+    asked = {**asdict(usual), field: int(value) if kind == "batch" else value}
+    assert {**asdict(settings), "proxies": None} == {**asked, "proxies": None}  # no diagnostics
+    expected = sorted(Random(0).sample(nb.enumerate_all(), 500))
+    if settings.unique:
+        expected = list(dict.fromkeys(map(nb.canonical, expected)))
+    assert scores.read(path)["arch"].tolist() == expected
+
+
+def test_every_initialisation_batch_size_and_input_was_varied():
+    what = {path.stem.split("_32px_")[1] for path in VARIED if path.stem.startswith("az_")}
+    drawn = {f"init-{name}" for name in INITIALISATIONS if name != "kaiming_norm_fanin"}
+    assert what == drawn | {"batch-8", "batch-16", "batch-32", "input-patches"}
 
 
 def test_graph_proxies_cover_the_space_and_agree_with_its_counts():
