@@ -43,8 +43,8 @@ comma := ,
 joined = $(subst $() $(),$(comma),$(strip $(1)))
 baseline = $(PY) -m azlib sweep --space $(2) $(3) --proxies $(call joined,$(4)) --resolution 32 \
   --workers $(WORKERS) --out data/scores/$(1)_nasbench201_32px.parquet
-# $(call varied,FAMILY,SUFFIX,OPTIONS,PROXIES): the same with one setting changed, for notebook 11
-varied = $(PY) -m azlib sweep --space nasbench201 --sample 500 --proxies $(call joined,$(4)) $(3) \
+# $(call varied,FAMILY,SUFFIX,OPTIONS,PROXIES,COUNT): with one setting changed, for notebook 11
+varied = $(PY) -m azlib sweep --space nasbench201 --sample $(or $(5),500) --proxies $(call joined,$(4)) $(3) \
   --resolution 32 --workers $(WORKERS) --out data/scores/$(1)_nasbench201_32px_$(2).parquet
 
 # Notebooks that compare with a ground truth have a parameter `source`; the others run once for all.
@@ -102,7 +102,7 @@ scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	$(call baseline,counts,nasbench201-full,--batch 2,params trainable_layers)
 	$(call baseline,saliency,nasbench201,--unique,grad_norm synflow)
 	$(call baseline,jacobian,nasbench201,--unique,jacov epe_nas)
-	$(call baseline,patterns,nasbench201-full,--sample 1000,naswot)
+	$(call baseline,patterns,nasbench201-full,,naswot)
 	$(call baseline,masks,nasbench201,--sample 1000,snip fisher)
 	$(call baseline,regions,nasbench201-full,--sample 1000,linear_regions)
 	$(call baseline,zen,nasbench201-full,--sample 1000,zen)
@@ -117,6 +117,7 @@ scores: $(READY) ## recompute data/scores (hours; continues where it stopped)
 	$(call varied,masks,input-gaussian,--images gaussian,snip fisher)
 	$(call varied,jacobian,input-gaussian,--unique --images gaussian,jacov epe_nas)
 	$(call varied,zico,input-gaussian,--images gaussian,zico)
+	$(call varied,grasp,input-gaussian,--images gaussian,grasp,300)
 
 searches: $(READY) ## repeat the ImageNet searches and the study of their preset (hours; continues)
 	for s in 224:16 224:8 112:64 112:32 112:16 64:64 64:16 32:64 32:16; do \
