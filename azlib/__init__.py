@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from azlib.aggregate import aggregate
+from azlib.aggregation import aggregate
 from azlib.errors import AzlibError
 
 if TYPE_CHECKING:

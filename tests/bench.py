@@ -25,14 +25,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from azlib import exhibits, plots
-from azlib.aggregate import AZ_NAS, IncrementalRanking
+from azlib.aggregation import AZ_NAS, IncrementalRanking
+from azlib.companion import exhibits, plots
 from azlib.inputs import generator
+from azlib.inputs.initialisation import initialise
 from azlib.proxies import REGISTRY, score_in_place
+from azlib.scoring.sweep import keep_freed_memory, sweep
 from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
-from azlib.sweep import keep_freed_memory, sweep
-from azlib.weights import initialise
 
 AZ = "azlib.proxies.az"
 ROOT = Path(__file__).resolve().parents[1]

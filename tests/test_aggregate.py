@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azlib.aggregate import AZ_NAS, IncrementalRanking, aggregate, rank
+from azlib.aggregation import AZ_NAS, IncrementalRanking, aggregate, rank
 from azlib.errors import AzlibError
 
 # Few distinct values, so that ties, NaN and both infinities meet often.

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from azlib import proxies
-from azlib.aggregate import ASSEMBLIES, AZ_NAS, aggregate
-from azlib.assembly import (
+from azlib.aggregation import ASSEMBLIES, AZ_NAS, aggregate
+from azlib.companion.assemblies import (
     choose,
     chosen,
     evaluate,
@@ -18,10 +18,10 @@ from azlib.assembly import (
     log_ranks,
     score,
 )
+from azlib.companion.metrics import kendall
 from azlib.errors import AzlibError
-from azlib.metrics import kendall
 from azlib.proxies import names, rank
-from azlib.scores import COMMITTED, load
+from azlib.scoring.scores import COMMITTED, load
 from azlib.spaces import nasbench201 as nb
 from azlib.spaces.nasbench201 import NASBench201
 

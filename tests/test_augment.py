@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from azlib import augment
+from azlib.training import augmentation
 
 
 def noise(width=20, height=14, seed=0):
@@ -19,14 +19,16 @@ def noise(width=20, height=14, seed=0):
 
 def test_centre_crop_takes_the_middle_of_256_pixels():
     image = noise(256, 256)
-    assert augment.centre_crop(image, 224).tobytes() == image.crop((16, 16, 240, 240)).tobytes()
-    assert augment.centre_crop(noise(300, 31), 28).size == (28, 28)
+    assert (
+        augmentation.centre_crop(image, 224).tobytes() == image.crop((16, 16, 240, 240)).tobytes()
+    )
+    assert augmentation.centre_crop(noise(300, 31), 28).size == (28, 28)
 
 
 def test_random_crop_of_any_shape():
     rng = Random(0)
     for size in ((20, 14), (1, 1), (400, 3), (3, 400)):
-        assert augment.random_crop(noise(*size), 8, rng).size == (8, 8)
+        assert augmentation.random_crop(noise(*size), 8, rng).size == (8, 8)
 
 
 def test_crops_cover_8_to_100_percent_at_the_allowed_aspects(monkeypatch):
@@ -36,7 +38,7 @@ def test_crops_cover_8_to_100_percent_at_the_allowed_aspects(monkeypatch):
     )
     image, rng = noise(200, 200), Random(1)
     for _ in range(400):
-        augment.random_crop(image, 8, rng)
+        augmentation.random_crop(image, 8, rng)
     left, top, right, bottom = np.array(boxes).T
     area = (right - left) * (bottom - top) / 200**2
     aspect = (right - left) / (bottom - top)
@@ -46,18 +48,18 @@ def test_crops_cover_8_to_100_percent_at_the_allowed_aspects(monkeypatch):
 
 
 def test_policy_has_the_published_rows():
-    assert len(augment.ROWS) == 25 and all(len(row) == 6 for row in augment.ROWS)
-    assert augment.ROWS[0] == ["0.4", "posterize", "8", "0.6", "rotate", "9"]
-    assert augment.ROWS[12] == ["0.0", "equalize", "7", "0.8", "equalize", "8"]
-    assert augment.ROWS[24] == ["0.8", "equalize", "8", "0.6", "equalize", "3"]
-    assert {row[i] for row in augment.ROWS for i in (1, 4)} <= set(augment.OPERATIONS)
-    assert len(augment.RANDAUGMENT) == 15
+    assert len(augmentation.ROWS) == 25 and all(len(row) == 6 for row in augmentation.ROWS)
+    assert augmentation.ROWS[0] == ["0.4", "posterize", "8", "0.6", "rotate", "9"]
+    assert augmentation.ROWS[12] == ["0.0", "equalize", "7", "0.8", "equalize", "8"]
+    assert augmentation.ROWS[24] == ["0.8", "equalize", "8", "0.6", "equalize", "3"]
+    assert {row[i] for row in augmentation.ROWS for i in (1, 4)} <= set(augmentation.OPERATIONS)
+    assert len(augmentation.RANDAUGMENT) == 15
 
 
-@pytest.mark.parametrize("name", augment.OPERATIONS)
+@pytest.mark.parametrize("name", augmentation.OPERATIONS)
 def test_operations_keep_the_size_and_change_the_image(name):
     image = noise()
-    changed = augment.OPERATIONS[name](image, 0.9, -1)
+    changed = augmentation.OPERATIONS[name](image, 0.9, -1)
     assert changed.size == image.size and changed.mode == "RGB"
     # Noise already spans the whole range, which is all that autocontrast is about.
     assert changed.tobytes() != image.tobytes() or name == "autocontrast"
@@ -68,7 +70,7 @@ def test_operations_at_known_magnitudes():
     pixels = np.array(image).astype(int)
 
     def apply(name, m, sign=1):
-        return np.array(augment.OPERATIONS[name](image, m, sign)).astype(int)
+        return np.array(augmentation.OPERATIONS[name](image, m, sign)).astype(int)
 
     np.testing.assert_array_equal(apply("posterize", 1), pixels // 16 * 16)
     np.testing.assert_array_equal(apply("posterize_more", 0.9), pixels // 128 * 128)
@@ -79,16 +81,16 @@ def test_operations_at_known_magnitudes():
     np.testing.assert_allclose(apply("brightness", 1, -1), pixels * 0.1, atol=1)
 
 
-@pytest.mark.parametrize("policy", augment.POLICIES)
+@pytest.mark.parametrize("policy", augmentation.POLICIES)
 def test_a_view_depends_on_its_stream_alone(policy):
     settings = {"size": 12, "policy": policy, "lighting": 0.1, "erasing": 0.5, "noise": True}
-    views = [augment.training_view(noise(), Random(k), **settings) for k in (5, 5, 6)]
+    views = [augmentation.training_view(noise(), Random(k), **settings) for k in (5, 5, 6)]
     assert views[0].shape == (3, 12, 12) and views[0].dtype == torch.float32
     assert torch.equal(views[0], views[1]) and not torch.equal(views[0], views[2])
 
 
 def test_normalisation_is_imagenets():
-    view = augment.evaluation_view(Image.new("RGB", (9, 9), (255, 0, 0)), Random(0), size=4)
+    view = augmentation.evaluation_view(Image.new("RGB", (9, 9), (255, 0, 0)), Random(0), size=4)
     expected = torch.tensor([(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225])
     torch.testing.assert_close(view, expected.view(3, 1, 1).expand(3, 4, 4))
 
@@ -96,12 +98,12 @@ def test_normalisation_is_imagenets():
 def test_erasing_overwrites_one_rectangle():
     shares = []
     for seed in range(40):
-        erased = augment.erase(torch.ones(3, 40, 40), Random(seed), noise=False) == 0
+        erased = augmentation.erase(torch.ones(3, 40, 40), Random(seed), noise=False) == 0
         rows, columns = erased[0].any(1).sum(), erased[0].any(0).sum()
         assert int(erased.sum()) == 3 * int(rows * columns)
         shares.append(float(erased[0].float().mean()))
     assert 0.01 < min(shares) < 0.06 and 0.25 < max(shares) < 0.35
-    assert augment.erase(torch.ones(3, 40, 40), Random(0), noise=True).std() > 0.1
+    assert augmentation.erase(torch.ones(3, 40, 40), Random(0), noise=True).std() > 0.1
 
 
 def one_colour_each(n=4, size=30):
@@ -111,7 +113,7 @@ def one_colour_each(n=4, size=30):
 
 def test_mixup_mixes_images_and_targets_alike():
     images, targets = one_colour_each()
-    mixed, soft = augment.mix(images, targets, Random(3), mixup=0.8, cutmix=0)
+    mixed, soft = augmentation.mix(images, targets, Random(3), mixup=0.8, cutmix=0)
     share = soft[0, 0]
     assert 0 < share < 1
     torch.testing.assert_close(mixed, share * images + (1 - share) * images.flip(0))
@@ -121,7 +123,7 @@ def test_mixup_mixes_images_and_targets_alike():
 def test_cutmix_targets_are_the_shares_of_the_pixels():
     images, targets = one_colour_each()
     for seed in range(30):
-        mixed, soft = augment.mix(images, targets, Random(seed), mixup=0, cutmix=1.0)
+        mixed, soft = augmentation.mix(images, targets, Random(seed), mixup=0, cutmix=1.0)
         assert float(soft[0, 0]) == pytest.approx(float((mixed[0, 0] == 0).float().mean()))
         assert set(mixed.unique().tolist()) <= {0, 1, 2, 3}
     assert images[0].max() == 0, "the batch itself was written into"
@@ -130,7 +132,8 @@ def test_cutmix_targets_are_the_shares_of_the_pixels():
 def test_both_take_turns_and_none_changes_nothing():
     images, targets = one_colour_each()
     kinds = [
-        len(augment.mix(images, targets, Random(s), 0.8, 1.0)[0][0].unique()) for s in range(60)
+        len(augmentation.mix(images, targets, Random(s), 0.8, 1.0)[0][0].unique())
+        for s in range(60)
     ]
     assert 15 < kinds.count(1) < 50  # a mixed-up image has one colour
-    assert augment.mix(images, targets, Random(0), 0, 0)[0] is images
+    assert augmentation.mix(images, targets, Random(0), 0, 0)[0] is images

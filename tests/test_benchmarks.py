@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from nas_201_api.api_utils import ArchResults, ResultsCount
 from scipy.stats import kendalltau
 
-from azlib import benchmarks
+from azlib.companion import benchmarks
 from azlib.errors import AzlibError
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from azlib import benchmarks, methods, scores, spaces, study
+from azlib import spaces
+from azlib.companion import agreement, benchmarks, methods
+from azlib.inputs.initialisation import INITIALISATIONS
 from azlib.proxies import names
+from azlib.scoring import scores
+from azlib.scoring.sweep import sample
 from azlib.spaces import nasbench201 as nb
-from azlib.sweep import sample
-from azlib.weights import INITIALISATIONS
 
 SHEETS = sorted((ROOT / "data" / "scores").glob("*.json"))
 BATCH = {"graph": 2, "counts": 2, "ntk": 16}  # other than the paper's 64
@@ -127,7 +129,7 @@ def test_committed_exhibits_come_from_the_committed_scores():
     table = pd.read_csv(ROOT / "figures" / "analog-nasbench" / "table4.csv")
     full = table[table["proxies"] == "+".join(names("az"))].set_index("aggregation")
     for method in ("log", "linear"):
-        row = study.agreement(frame, truth, method=method)
+        row = agreement.agreement(frame, truth, method=method)
         assert full.loc[method, "kendall_tau"] == pytest.approx(row["kendall_tau"], abs=1e-5)
         assert full.loc[method, "seeds"] == row["seeds"] and full.loc[method, "n"] == 15625
     assert full.loc["log", "kendall_tau"] >= 0.70
@@ -135,7 +137,7 @@ def test_committed_exhibits_come_from_the_committed_scores():
 
 def test_numbers_to_reach():
     """All 15,625, four proxies: within 0.02 of the paper, log above linear, on all data sets."""
-    from azlib import paper
+    from azlib.companion import paper
 
     table = pd.read_csv(ROOT / "figures" / "nas-bench-201" / "table4.csv")
     full = table[table["proxies"] == "+".join(names("az"))]

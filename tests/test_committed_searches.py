@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from azlib import spaces
-from azlib.aggregate import aggregate
+from azlib.aggregation import aggregate
 from azlib.search import COSTS, Algorithm1, Live, RandomSearch, search
 
 FOUND = sorted((ROOT / "data" / "searches").glob("*.json"))

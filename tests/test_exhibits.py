@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from azlib import exhibits, plots, tables
+from azlib.companion import exhibits, plots, tables
 from azlib.errors import AzlibError
 
 FRAME = pd.DataFrame({"method_a": ["τ", "100 %"], "value": ["0.5", None]})

@@ -9,12 +9,12 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from azlib import export as exporting
-from azlib.__main__ import app
+from azlib.cli import app
 from azlib.errors import AzlibError
-from azlib.export import choose, export, read_structure
-from azlib.recipes import Network
 from azlib.spaces.mobilenetv2 import SMALLEST
+from azlib.training import export as exporting
+from azlib.training.export import choose, export, read_structure
+from azlib.training.recipes import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import azlib
-from azlib.aggregate import rank
+from azlib.aggregation import rank
 from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.proxies import REGISTRY, Probe, count_macs, score_in_place

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from azlib import images
 from azlib.errors import AzlibError
+from azlib.inputs import images
 
 MEAN = {
     "cifar10": ([125.3, 123.0, 113.9], [63.0, 62.1, 66.7]),

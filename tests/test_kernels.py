@@ -11,11 +11,11 @@ from torch import nn
 
 from azlib.errors import AzlibError
 from azlib.inputs import generator
+from azlib.inputs.initialisation import initialise
 from azlib.proxies import REGISTRY, Probe, score_in_place
-from azlib.proxies.kernels import tangent_kernel
+from azlib.proxies.ntk import tangent_kernel
 from azlib.proxies.vkdnw import _factor, jacobian
 from azlib.spaces import nasbench201 as nb
-from azlib.weights import initialise
 
 PROXIES = (
     "naswot",

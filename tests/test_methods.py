@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azlib import methods, paper, plots, study
+from azlib.companion import agreement, methods, paper, plots
+from azlib.companion.metrics import kendall, ndcg
 from azlib.errors import AzlibError
-from azlib.metrics import kendall, ndcg
-from azlib.scores import METADATA_KEY, Settings
+from azlib.scoring.scores import METADATA_KEY, Settings
 from azlib.spaces.nasbench201 import NASBench201, enumerate_all
 
 SPACE = NASBench201()
@@ -220,23 +220,23 @@ def test_a_row_of_table_1_against_its_definitions():
     rng = np.random.default_rng(0)
     accuracies = pd.Series(rng.uniform(80, 94, 40), index=[f"a{i}" for i in range(40)])
     pairs = [(pd.Series(rng.integers(0, 6, 40) * 1.0, accuracies.index), accuracies) for _ in "ab"]
-    row = study.performance(pairs, whole=1000)
+    row = agreement.performance(pairs, whole=1000)
     assert row["kendall_tau"] == pytest.approx(np.mean([kendall(*pair) for pair in pairs]))
     assert row["ndcg"] == pytest.approx(np.mean([ndcg(*pair, k=40) for pair in pairs]))
     tied = [a[s == s.max()].mean() for s, a in pairs]
     assert row["selected_accuracy_mean"] == pytest.approx(np.mean(tied))
     assert row["selected_accuracy_std"] == pytest.approx(np.std(tied, ddof=1))
     assert (row["n"], row["seeds"]) == (40, 2)
-    few = study.performance(pairs, whole=15625)
+    few = agreement.performance(pairs, whole=15625)
     assert few["ndcg"] == pytest.approx(np.mean([ndcg(*pair, k=3) for pair in pairs]))
-    assert math.isnan(study.performance(pairs[:1], 1000)["selected_accuracy_std"])
+    assert math.isnan(agreement.performance(pairs[:1], 1000)["selected_accuracy_std"])
 
 
 def test_selected_accuracy_ranks_failures_last_and_does_not_see_the_order():
     scores, accuracies = pd.Series([math.nan, 1, 3, 3]), pd.Series([95.0, 90, 80, 84])
-    assert study.top_accuracy(scores, accuracies) == 82
-    assert study.top_accuracy(scores[::-1], accuracies[::-1]) == 82
-    assert study.top_accuracy(scores * math.nan, accuracies) == accuracies.mean()
+    assert agreement.top_accuracy(scores, accuracies) == 82
+    assert agreement.top_accuracy(scores[::-1], accuracies[::-1]) == 82
+    assert agreement.top_accuracy(scores * math.nan, accuracies) == accuracies.mean()
 
 
 def test_the_sentence_follows_from_the_numbers():
@@ -244,16 +244,16 @@ def test_the_sentence_follows_from_the_numbers():
         [("ours", 0.7, 0.69, 0.71), ("near", 0.68, 0.65, 0.695), ("low", 0.5, 0.4, 0.6)],
         columns=["method", "kendall_tau", "tau_low", "tau_high"],
     )
-    said = study.lead(table, "ours", ["near", "low", "unknown"])
+    said = agreement.lead(table, "ours", ["near", "low", "unknown"])
     assert said == (
         "ours 0.700 [0.690, 0.710] is ahead of 1 of 2 with intervals apart, "
         "not of near 0.680 [0.650, 0.695]."
     )
-    said = study.lead(table, "ours", ["low"])
+    said = agreement.lead(table, "ours", ["low"])
     assert said.endswith(
         "ahead of 1 of 1 with intervals apart; the nearest is low 0.500 [0.400, 0.600]."
     )
-    assert "0 of 2" in study.lead(table, "low", ["ours", "near"])
+    assert "0 of 2" in agreement.lead(table, "low", ["ours", "near"])
 
 
 def test_difference_is_paired():
@@ -261,16 +261,16 @@ def test_difference_is_paired():
     accuracies = rng.uniform(80, 94, 120)
     good = accuracies + rng.normal(0, 3, 120)
     worse = good + rng.normal(0, 1, 120)
-    found = study.difference(good, worse, accuracies, draws=200)
+    found = agreement.difference(good, worse, accuracies, draws=200)
     assert found["difference"] == pytest.approx(
         kendall(good, accuracies) - kendall(worse, accuracies)
     )
     assert found["difference_low"] < found["difference"] < found["difference_high"]
-    back = study.difference(worse, good, accuracies, draws=200)
+    back = agreement.difference(worse, good, accuracies, draws=200)
     assert back["difference_low"] == pytest.approx(-found["difference_high"])
-    same = study.difference(good, 2 * good, accuracies, draws=20)
+    same = agreement.difference(good, 2 * good, accuracies, draws=20)
     assert list(same.values()) == [0, 0, 0]
-    single = study.summary([(good, accuracies)])
+    single = agreement.summary([(good, accuracies)])
     width = found["difference_high"] - found["difference_low"]
     assert width < single["tau_high"] - single["tau_low"]
 

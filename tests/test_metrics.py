@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azlib import metrics, paper
+from azlib.companion import metrics, paper
 from azlib.errors import AzlibError
 
 value = st.sampled_from([float("nan"), float("-inf"), -3.0, 0.0, 0.5, 2.0, float("inf")])

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from azlib.errors import AzlibError
 from azlib.inputs import generator
+from azlib.inputs.initialisation import initialise
 from azlib.spaces import nasbench201 as nb
-from azlib.weights import initialise
 
 RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 architectures = st.tuples(*[st.sampled_from(nb.OPERATIONS)] * 6).map(nb.form)
@@ -161,7 +161,7 @@ def test_live_count_ignores_dead_convolutions():
 
 
 def test_counts_equal_the_benchmarks_own(shared):
-    from azlib.benchmarks import costs
+    from azlib.companion.benchmarks import costs
 
     real = costs(shared / "nats-tss-sample" / "NATS-tss-v1_0-3ffb9-simple")
     assert len(real) == 3

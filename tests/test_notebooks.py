@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+from azlib.companion.notebooks import parameters, run
 from azlib.errors import AzlibError
-from azlib.notebooks import parameters, run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXHIBITS = {  # folder "" is for exhibits without a benchmark

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from azlib import paper
+from azlib.companion import paper
 from azlib.errors import AzlibError
 
 

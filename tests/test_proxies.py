@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 import azlib
-from azlib.blocks import Trace, signs, trace
 from azlib.errors import AzlibError
 from azlib.inputs import generator
+from azlib.inputs.initialisation import INITIALISATIONS, initialise
 from azlib.proxies import Probe, names, score_in_place
 from azlib.proxies.az import deviation, entropy, under_rule
 from azlib.spaces import nasbench201 as nb
-from azlib.weights import INITIALISATIONS, initialise
+from azlib.trace import Trace, signs, trace
 
 SHAPE = (16, 3, 16, 16)
 THREE = ("expressivity", "progressivity", "trainability")

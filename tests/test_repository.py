@@ -11,7 +11,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from azlib.notebooks import parameters
+from azlib.companion.notebooks import parameters
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,20 +20,17 @@ else:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LAYERS = [
-    ("errors",),
-    ("paper", "aggregate", "tables", "plots", "files"),
-    ("metrics",),
-    ("benchmarks", "exhibits", "notebooks"),
-    ("spaces",),
-    ("weights", "inputs", "scores", "augment", "folders", "distill"),
-    ("images", "study", "assembly", "methods", "recipes"),
-    ("blocks",),
-    ("proxies",),
-    ("sweep",),
-    ("search", "train"),
-    ("export",),
-    ("__main__", "__init__"),
+ISLANDS = [  # from the ground up: an island imports from itself and from those before it
+    {"errors"},
+    {"files", "aggregation", "trace"},
+    {"inputs"},
+    {"settings"},
+    {"proxies", "spaces"},
+    {"scoring"},
+    {"search"},
+    {"companion", "training"},
+    {"cli"},
+    {"__main__", "__init__"},
 ]
 
 
@@ -65,16 +62,28 @@ def test_notebooks_are_committed_clean(path):
     assert list(parameters(path)) == assigned, "papermill does not see every parameter"
 
 
-def test_imports_point_one_way():
-    level = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+def imported(path):
+    """The modules of azlib that a file imports anywhere in it, as dotted names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "azlib":
+            yield from (f"azlib.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("azlib."):
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("azlib."))
+
+
+def test_islands_import_one_way():
+    level = {name: depth for depth, names in enumerate(ISLANDS) for name in names}
     for path in (ROOT / "azlib").rglob("*.py"):
         own = path.relative_to(ROOT / "azlib").parts[0].removesuffix(".py")
-        assert own in level, f"{own} has no place in the order of modules"
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("azlib"):
-                parts = node.module.split(".")[1:] or [alias.name for alias in node.names]
-                used = parts[0] if parts[0] in level else "__init__"
-                assert level[used] <= level[own] or own == "__init__", f"{own} imports {used}"
+        assert own in level, f"{own} has no place among the islands"
+        for module in imported(path):
+            used = module.split(".")[1]
+            assert used in level, f"{path.name} imports {module}, which is no module of azlib"
+            assert used == own or level[used] < level[own] or own == "__init__", (
+                f"{own} imports {used}, which does not lie below it"
+            )
 
 
 def test_make_help_lists_every_target():

@@ -20,8 +20,7 @@ import torch
 from toy import Rooted, Toy, deadly_score, score, slow_search
 
 import azlib
-from azlib import search as module
-from azlib.aggregate import AZ_NAS, aggregate
+from azlib.aggregation import AZ_NAS, aggregate
 from azlib.errors import AzlibError
 from azlib.search import (
     Algorithm1,
@@ -33,6 +32,7 @@ from azlib.search import (
     search,
     share,
 )
+from azlib.search import loop as module
 from azlib.spaces.autoformer import AutoFormer
 from azlib.spaces.mobilenetv2 import MobileNetV2
 from azlib.spaces.nasbench201 import NASBench201

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azlib import study
-from azlib.aggregate import AZ_NAS, aggregate
+from azlib.aggregation import AZ_NAS, aggregate
+from azlib.companion import agreement
+from azlib.companion.metrics import kendall_interval
 from azlib.errors import AzlibError
-from azlib.metrics import kendall_interval
 
 
 def pair_count(x, y):
@@ -35,13 +35,15 @@ def make(seeds=(1, 2), n=12, rng=0):
 
 
 def test_subsets_are_the_fifteen_of_table_4_in_the_paper_s_order():
-    found = study.subsets()
+    found = agreement.subsets()
     assert len(found) == len(set(found)) == 15
     assert found[:4] == [(name,) for name in AZ_NAS] and found[-1] == AZ_NAS
     assert all(list(s) == [name for name in AZ_NAS if name in s] for s in found)
 
 
-@given(st.integers(0, 2**16), st.sampled_from(study.subsets()), st.sampled_from(["log", "linear"]))
+@given(
+    st.integers(0, 2**16), st.sampled_from(agreement.subsets()), st.sampled_from(["log", "linear"])
+)
 @settings(deadline=None, max_examples=20)
 def test_agreement_is_the_mean_over_seeds_of_a_direct_pair_count(rng, proxies, method):
     scores, truth = make(rng=rng)
@@ -50,7 +52,7 @@ def test_agreement_is_the_mean_over_seeds_of_a_direct_pair_count(rng, proxies, m
         total = aggregate(frame, method, proxies).to_numpy()
         taus.append(pair_count(total, truth["cifar10"]))
         bounds.append(kendall_interval(total, truth["cifar10"].to_numpy()))
-    row = study.agreement(scores, truth, proxies, method, "cifar10")
+    row = agreement.agreement(scores, truth, proxies, method, "cifar10")
     assert row["proxies"] == "+".join(proxies) and row["aggregation"] == method
     assert (row["dataset"], row["seeds"], row["n"]) == ("cifar10", 2, 12)
     assert row["kendall_tau"] == pytest.approx(np.mean(taus))
@@ -60,12 +62,12 @@ def test_agreement_is_the_mean_over_seeds_of_a_direct_pair_count(rng, proxies, m
 
 def test_the_order_of_rows_does_not_matter():
     scores, truth = make()
-    shuffled = study.agreement(scores.sample(frac=1, random_state=1), truth.iloc[::-1])
-    assert shuffled == pytest.approx(study.agreement(scores, truth))
+    shuffled = agreement.agreement(scores.sample(frac=1, random_state=1), truth.iloc[::-1])
+    assert shuffled == pytest.approx(agreement.agreement(scores, truth))
 
 
 def test_a_single_seed_has_no_spread():
-    row = study.agreement(*make(seeds=(3,)))
+    row = agreement.agreement(*make(seeds=(3,)))
     assert row["seeds"] == 1 and np.isnan(row["tau_seed_std"]) and np.isnan(row["rho_seed_std"])
 
 
@@ -73,21 +75,21 @@ def test_architectures_without_accuracy_are_left_out_before_ranking():
     scores, truth = make()
     part = truth.iloc[[7, 2, 5, 9, 1]]
     kept = scores[scores["arch"].isin(part.index)]
-    row = study.agreement(scores, part)
+    row = agreement.agreement(scores, part)
     assert row["n"] == 5
-    assert row == pytest.approx(study.agreement(kept, truth))
+    assert row == pytest.approx(agreement.agreement(kept, truth))
 
 
 def test_by_seed_keeps_the_order_of_the_scores():
     scores, truth = make()
-    for frame, accuracies in study.by_seed(scores, truth["cifar10"].iloc[::-1]):
+    for frame, accuracies in agreement.by_seed(scores, truth["cifar10"].iloc[::-1]):
         assert list(frame.index) == list(accuracies.index) == list(truth.index)
         assert accuracies.equals(truth["cifar10"])
 
 
 def test_correlations_are_symmetric_pair_counts():
     scores, _ = make()
-    table = study.correlations(scores)
+    table = agreement.correlations(scores)
     matrix = table.pivot(index="proxy_a", columns="proxy_b", values="kendall_tau")
     assert table["proxy_a"].iloc[0] == AZ_NAS[0] and len(table) == 16
     np.testing.assert_array_equal(matrix, matrix.T)
@@ -99,7 +101,7 @@ def test_correlations_are_symmetric_pair_counts():
 
 def test_summary_can_do_without_the_interval():
     x = [1.0, 2, 3, 4]
-    row = study.summary([(x, [1.0, 2, 4, 3])], interval=False)
+    row = agreement.summary([(x, [1.0, 2, 4, 3])], interval=False)
     assert "tau_low" not in row
     assert row["kendall_tau"] == pytest.approx(4 / 6) and row["spearman_rho"] == pytest.approx(0.8)
 
@@ -109,17 +111,17 @@ def test_wrong_names_and_foreign_architectures_get_one_line():
     with pytest.raises(
         AzlibError, match=r"data set of this ground truth 'cifar100'.*Known: cifar10"
     ):
-        study.agreement(scores, truth, dataset="cifar100")
+        agreement.agreement(scores, truth, dataset="cifar100")
     with pytest.raises(AzlibError, match="unknown proxy 'flops'"):
-        study.agreement(scores, truth, ["flops"])
+        agreement.agreement(scores, truth, ["flops"])
     with pytest.raises(AzlibError, match="share no architecture"):
-        study.agreement(scores, truth.set_axis([f"x{i}" for i in range(12)]))
+        agreement.agreement(scores, truth.set_axis([f"x{i}" for i in range(12)]))
 
 
 def test_headline_puts_the_published_numbers_beside_ours():
     scores, truth = make()
-    table = pd.DataFrame([study.agreement(scores, truth, AZ_NAS, m) for m in ("log", "linear")])
-    found = study.headline(table, {"cifar10": scores}, truth).set_index("quantity")
+    table = pd.DataFrame([agreement.agreement(scores, truth, AZ_NAS, m) for m in ("log", "linear")])
+    found = agreement.headline(table, {"cifar10": scores}, truth).set_index("quantity")
     assert list(found.index) == ["τ, log", "τ, linear", "ρ, log", "accuracy of the selected, %"]
     assert list(found["paper"]) == [0.741, 0.697, 0.913, 93.63]
     assert found.loc["τ, log", "value"] == table.loc[0, "kendall_tau"]

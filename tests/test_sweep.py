@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from azlib import scores
 from azlib.errors import AzlibError
+from azlib.scoring import scores
+from azlib.scoring.sweep import recompute, sample, score_chunk, sweep
 from azlib.search import Live
 from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
 from azlib.spaces.mobilenetv2 import SMALLEST
-from azlib.sweep import recompute, sample, score_chunk, sweep
 
 SPACE = nb.NASBench201(resolution=8)
 ARCHS = list(nb.enumerate_all()[50::1600])  # ten cells
@@ -228,7 +228,7 @@ def test_recompute_finds_an_altered_score(tmp_path):
     frame.loc[0, "trainability"] *= 1.01
     settings = scores.read_settings(out)
     rows = frame.to_dict("records")
-    from azlib.sweep import _write
+    from azlib.scoring.sweep import _write
 
     _write(out, rows, settings)
     assert recompute(out, 3, seed=0) > 5e-3
@@ -279,7 +279,7 @@ def test_a_sample_is_always_the_same_and_part_of_a_larger_one():
 def test_a_sample_of_more_than_there_are_ends(monkeypatch):
     smallest = get("mobilenetv2").count(SMALLEST)["macs"]
     space = get("mobilenetv2", budget=smallest, max_layers=6)
-    monkeypatch.setattr("azlib.sweep.TRIES", 3)
+    monkeypatch.setattr("azlib.scoring.sweep.TRIES", 3)
     with monkeypatch.context() as patch:
         patch.setattr(type(space), "sample", lambda self, rng: SMALLEST)
         with pytest.raises(AzlibError, match=r"3 draws in a row .* after 1 architectures; ask for"):
@@ -324,7 +324,7 @@ def test_a_score_does_not_depend_on_what_came_before():
 
 def test_a_long_list_streams(tmp_path, monkeypatch):
     """Half a million ids: never more than the chunks in flight are pulled ahead of the results."""
-    import azlib.sweep as module
+    import azlib.scoring.sweep as module
 
     total, chunk = 500_000, 10_000
     pulled, finished, lead = 0, 0, 0
@@ -360,7 +360,7 @@ def test_a_long_list_streams(tmp_path, monkeypatch):
 
 ORPHAN = """
 import os, time
-from azlib.sweep import executor
+from azlib.scoring.sweep import executor
 if __name__ == "__main__":
     with executor(None, 1) as pool:
         print(pool.submit(os.getpid).result(), flush=True)

@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from azlib import distill
-from azlib import train as training
 from azlib.errors import AzlibError
-from azlib.folders import read_folder
 from azlib.inputs import generator
-from azlib.recipes import RECIPES, Network, adjusted, named
 from azlib.spaces import mobilenetv2
-from azlib.train import read_checkpoint, train
+from azlib.training import distillation
+from azlib.training import trainer as training
+from azlib.training.folders import read_folder
+from azlib.training.recipes import RECIPES, Network, adjusted, named
+from azlib.training.trainer import read_checkpoint, train
 
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
@@ -301,7 +301,7 @@ class Efficient(nn.Module):
 def test_a_teacher_of_torch_hub_shows_its_features(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.hub, "load", lambda *a, **k: asked.append(a) or Efficient())
-    teach = distill.load_teacher("owner/repository:b3", torch.device("cpu"))
+    teach = distillation.load_teacher("owner/repository:b3", torch.device("cpu"))
     for _ in range(2):
         logits, (sixteenth, head) = teach(torch.zeros(1, 3, 64, 64))
         assert sixteenth.shape[-1] == 4 and head.shape[-1] == 2
@@ -329,7 +329,7 @@ def test_features_are_those_of_the_first_blocks_at_a_sixteenth_and_a_thirty_seco
         "SuperResIDWE1K3(48,56,1,8,1)SuperConvK1BNRELU(56,64,1,1)"
     )
     model = mobilenetv2.MobileNetV2(num_classes=3).build(structure)
-    student = distill.Student(model, 64).eval()
+    student = distillation.Student(model, 64).eval()
     _, features = student._run(torch.zeros(1, 3, 64, 64))
     assert [tuple(f.shape[1:]) for f in features] == [(32, 4, 4), (48, 2, 2)]
 
@@ -341,8 +341,8 @@ def test_distillation_is_the_published_sum():
     logit = -(b.softmax(1) * a.log_softmax(1)).sum(1).mean()
     d = (mine - theirs).abs()
     feature = torch.where(d < 1, d**2 / 2, d - 0.5).mean()
-    torch.testing.assert_close(distill.distillation(a, [], b, []), logit)
-    torch.testing.assert_close(distill.distillation(a, [mine], b, [theirs]), logit + feature)
+    torch.testing.assert_close(distillation.distillation(a, [], b, []), logit)
+    torch.testing.assert_close(distillation.distillation(a, [mine], b, [theirs]), logit + feature)
 
 
 @pytest.mark.parametrize(

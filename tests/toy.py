@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar
 
-from azlib.aggregate import AZ_NAS
+from azlib.aggregation import AZ_NAS
 from azlib.search import Algorithm1, search
 
 

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from azlib.errors import unknown
-from azlib.proxies import Probe, proxy
+from azlib.proxies.probe import Probe
+from azlib.proxies.registry import proxy
 
 _EPSILON = 1e-8  # inside the logarithm of Eq. 3
 _SOURCE = "Lee & Ham, CVPR 2024"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from azlib.proxies import Probe, proxy
+from azlib.proxies.probe import Probe
+from azlib.proxies.registry import proxy
 from azlib.proxies.saliency import layer_weights, loss_gradients
 
 _SOURCE = "Zhang & Jia, ICLR 2022"

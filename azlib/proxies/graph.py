@@ -28,9 +28,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from azlib.blocks import forward
 from azlib.errors import AzlibError
-from azlib.proxies import Probe, proxy
+from azlib.proxies.probe import Probe
+from azlib.proxies.registry import proxy
+from azlib.trace import forward
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from azlib.blocks import forward
 from azlib.errors import AzlibError
-from azlib.proxies import Probe, proxy
+from azlib.proxies.probe import Probe
+from azlib.proxies.registry import proxy
+from azlib.trace import forward
 
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _BatchNorm = nn.modules.batchnorm._BatchNorm

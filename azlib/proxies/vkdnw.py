@@ -11,9 +11,10 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from azlib.blocks import forward
 from azlib.errors import AzlibError
-from azlib.proxies import Probe, proxy
+from azlib.proxies.probe import Probe
+from azlib.proxies.registry import proxy
+from azlib.trace import forward
 
 _SOURCE = "Tybl & Neumann, 2025 (VKDNW)"
 _TENSORS = 128

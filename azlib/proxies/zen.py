@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from azlib.blocks import forward
 from azlib.errors import AzlibError
-from azlib.proxies import Probe, proxy
+from azlib.proxies.probe import Probe
+from azlib.proxies.registry import proxy
+from azlib.trace import forward
 
 _GAMMA = 0.01  # size of the perturbation
 _BatchNorm = nn.modules.batchnorm._BatchNorm

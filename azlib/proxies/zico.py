@@ -6,7 +6,8 @@ import math
 
 from torch import Tensor
 
-from azlib.proxies import Probe, proxy
+from azlib.proxies.probe import Probe
+from azlib.proxies.registry import proxy
 from azlib.proxies.saliency import layer_weights, loss_gradients
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from azlib.errors import AzlibError, unknown
 from azlib.files import replacing
 from azlib.inputs import gaussian, generator
-from azlib.recipes import Network
-from azlib.train import read_checkpoint
+from azlib.training.recipes import Network
+from azlib.training.trainer import read_checkpoint
 
 TOLERANCE = 1e-4  # of the largest logit, for formats that other code computes
 Run = Callable[[Tensor], Tensor]
@@ -60,7 +60,7 @@ def choose(
 
 
 def load(network: Network, weights: str | Path | None) -> nn.Module:
-    """The network in evaluation mode, with the weights of a checkpoint of `azlib.train`.
+    """The network in evaluation mode, with the weights of a checkpoint of `azlib.training.trainer`.
 
     Without weights it is initialised (seed 0). Raises AzlibError for a checkpoint of another.
     """

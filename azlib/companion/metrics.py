@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau, norm
 
-from azlib.aggregate import rank
+from azlib.aggregation import rank
 from azlib.errors import AzlibError
 
 

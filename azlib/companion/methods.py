@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from azlib import paper
-from azlib.aggregate import AZ_NAS, aggregate, rank
+from azlib.aggregation import AZ_NAS, aggregate, rank
+from azlib.companion import paper
 from azlib.errors import AzlibError, unknown
-from azlib.scores import COMMITTED, load_nearest
+from azlib.scoring.scores import COMMITTED, load_nearest
 
 FAMILIES = {
     "az": {"expressivity": "noise", "progressivity": "noise", "trainability": "noise"}
@@ -102,9 +102,9 @@ def _failed(frame: pd.DataFrame) -> NDArray[np.bool_]:
 class Method:
     """A method of the comparison.
 
-    name: as in `azlib.paper`. proxies: the columns that `combine` gets, in this order; combine:
-    (m, proxies) scores of one seed -> m scores. kind: "single" or "multiple" proxies, as the
-    methods' authors count them. note: what a reader of the table must know.
+    name: as in `azlib.companion.paper`. proxies: the columns that `combine` gets, in this order.
+    combine: (m, proxies) scores of one seed -> m scores. kind: "single" or "multiple" proxies, as
+    the methods' authors count them. note: what a reader of the table must know.
     """
 
     name: str

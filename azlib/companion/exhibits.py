@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from azlib.companion.plots import STYLE
+from azlib.companion.tables import latex, markdown
 from azlib.files import replacing
-from azlib.plots import STYLE
-from azlib.tables import latex, markdown
 
 
 def write(

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from azlib import spaces
-from azlib.augment import POLICIES
 from azlib.errors import AzlibError, unknown
+from azlib.inputs.initialisation import initialise
 from azlib.spaces.autoformer import AutoFormer
 from azlib.spaces.mobilenetv2 import InvertedBottleneck
-from azlib.weights import initialise
+from azlib.training.augmentation import POLICIES
 
 OPTIMISERS = {
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),

@@ -6,9 +6,9 @@ trains on eight GPUs; without torchrun it is one process. Every random number fo
 and its place (epoch, position), so a stopped run continues to the same weights, bit for bit on a
 CPU; it continues at the beginning of the epoch it was in.
 
-What the recipes hold is the paper's (`azlib.recipes`). Ours, where the paper's code has no seed or
-another rule: all seeds, the incomplete last batch dropped in every recipe, resuming, and a loss
-that is not finite ends the run (AutoFormer's code repeats that batch in float32).
+What the recipes hold is the paper's (`azlib.training.recipes`). Ours, where the paper's code has no
+seed or another rule: all seeds, the incomplete last batch dropped in every recipe, resuming, and a
+loss that is not finite ends the run (AutoFormer's code repeats that batch in float32).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from azlib import augment
-from azlib.distill import Student, distillation, load_teacher
 from azlib.errors import AzlibError, unknown
 from azlib.files import differences, replacing
-from azlib.folders import batches, read_folder
 from azlib.inputs import generator
-from azlib.recipes import OPTIMISERS, PRECISIONS, RECIPES, Recipe
+from azlib.training import augmentation
+from azlib.training.distillation import Student, distillation, load_teacher
+from azlib.training.folders import batches, read_folder
+from azlib.training.recipes import OPTIMISERS, PRECISIONS, RECIPES, Recipe
 
 COLUMNS = ("epoch", "lr", "train_loss", "top1", "seconds")
 
@@ -169,7 +169,7 @@ class _Run:
         stream = f"{self.seed}/{epoch}"
         torch.manual_seed(generator(self.seed, f"{epoch}/{self.rank}", "drop").initial_seed())
         view = partial(
-            augment.training_view,
+            augmentation.training_view,
             size=self.image,
             policy=recipe.policy,
             lighting=recipe.lighting,
@@ -193,7 +193,7 @@ class _Run:
             targets = F.one_hot(labels, len(self.data.classes)).float()
             targets = targets * (1 - recipe.smoothing) + recipe.smoothing / targets.shape[1]
             rng = Random(f"{stream}/{step}/{self.rank}")
-            images, targets = augment.mix(images, targets, rng, recipe.mixup, recipe.cutmix)
+            images, targets = augmentation.mix(images, targets, rng, recipe.mixup, recipe.cutmix)
             loss = self.loss(images, targets)
             self.optimiser.zero_grad()
             self.scaler.scale(loss).backward()
@@ -222,7 +222,7 @@ class _Run:
         mine = [(i, i) for i in range(self.rank, count, self.world)]
         size = max(1, self.recipe.batch // self.world)
         items = [mine[i : i + size] for i in range(0, len(mine), size)]
-        view = partial(augment.evaluation_view, size=self.image)
+        view = partial(augmentation.evaluation_view, size=self.image)
         loader = batches(self.data.val, items, view, "", False, self.workers)
         for images, labels, unreadable in loader:
             self.unreadable.update(unreadable)

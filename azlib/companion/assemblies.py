@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from azlib.aggregate import rank
+from azlib.aggregation import rank
+from azlib.companion.metrics import kendall, kendall_interval, ndcg, selected, spearman
 from azlib.errors import AzlibError, unknown
-from azlib.metrics import kendall, kendall_interval, ndcg, selected, spearman
-from azlib.scores import COMMITTED, load_nearest
+from azlib.scoring.scores import COMMITTED, load_nearest
 
 
 def load_families(

@@ -1,23 +1,11 @@
-"""What is fed to a network, and where its randomness comes from."""
+"""Gaussian images, the input that the paper scores with, and the check of input shapes."""
 
 from __future__ import annotations
-
-import hashlib
 
 import torch
 from torch import Tensor
 
 from azlib.errors import AzlibError
-
-
-def generator(seed: int, architecture: str, stream: str) -> torch.Generator:
-    """A random stream that depends on (seed, architecture, stream) alone.
-
-    So a score never depends on what was scored before it, on the number of processes or on a
-    resumed run. Streams in use: "weights", "input", "signs".
-    """
-    digest = hashlib.sha256(f"{seed}\n{architecture}\n{stream}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def gaussian(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:

@@ -33,11 +33,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from azlib.aggregate import AZ_NAS, IncrementalRanking, aggregate
+from azlib.aggregation import AZ_NAS, IncrementalRanking, aggregate
 from azlib.errors import AzlibError, unknown
 from azlib.files import differences, replacing
-from azlib.scores import Settings
-from azlib.sweep import cpu_name, executor, keep_freed_memory, score_architecture
+from azlib.scoring.scores import Settings
+from azlib.scoring.sweep import cpu_name, executor, keep_freed_memory, score_architecture
 
 START = 11  # candidates of Algorithm 1 that descend from the initial structure
 TRIES = 10_000  # illegal candidates in a row that end a search

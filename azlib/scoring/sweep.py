@@ -40,7 +40,7 @@ from tqdm import tqdm
 
 from azlib.errors import AzlibError
 from azlib.files import differences, replacing
-from azlib.scores import METADATA_KEY, Settings, read, read_settings
+from azlib.scoring.scores import METADATA_KEY, Settings, read, read_settings
 
 TRIES = 10_000  # draws without a new architecture that end a sample
 _PART = r"\d{12}-\d{12}\.parquet"  # first and last position (exclusive) of a chunk
@@ -82,8 +82,8 @@ def sweep(
     Raises `AzlibError` when `out` or its parts hold scores of other settings or architectures.
     """
     # Here, so that reading scores loads no torch.
-    from azlib.images import batch as load_images
     from azlib.inputs import generator
+    from azlib.inputs.images import batch as load_images
     from azlib.proxies import REGISTRY, check_settings, names
 
     out, seeds, chosen = Path(out), tuple(dict.fromkeys(seeds)), tuple(names(proxies))

@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from azlib import paper
-from azlib.aggregate import AZ_NAS, METHODS, aggregate, rank
-from azlib.errors import AzlibError, unknown
-from azlib.metrics import (
+from azlib.aggregation import AZ_NAS, METHODS, aggregate, rank
+from azlib.companion import paper
+from azlib.companion.metrics import (
     bootstrap,
     kendall,
     kendall_interval,
@@ -26,7 +25,8 @@ from azlib.metrics import (
     selected,
     spearman,
 )
-from azlib.tables import interval
+from azlib.companion.tables import interval
+from azlib.errors import AzlibError, unknown
 
 ANCHOR = "Notebook of the authors"  # the only published accuracy of a selected architecture
 

@@ -1,6 +1,6 @@
 """Score files: what a row depends on, how to read them, where the committed ones are.
 
-Scores are computed once, by `azlib.sweep`, and committed in `data/scores`; every notebook reads
+Scores are computed once, by `azlib sweep`, and committed in `data/scores`; every notebook reads
 them from there. Reading needs no torch.
 """
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from azlib.errors import AzlibError, unknown
 
-COMMITTED = Path(__file__).resolve().parents[1] / "data" / "scores"
+COMMITTED = Path(__file__).resolve().parents[2] / "data" / "scores"
 RESOLUTION = {"cifar10": 32, "cifar100": 32, "imagenet16-120": 16}
 """Resolution in pixels at which AZ-NAS scores the networks of each data set."""
 METADATA_KEY = b"azlib"  # where the settings stand in the Parquet metadata

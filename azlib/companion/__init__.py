@@ -1,0 +1,1 @@
+"""The paper beside azlib: published values, ground truth, agreement, exhibits, notebooks."""

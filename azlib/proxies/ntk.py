@@ -1,0 +1,59 @@
+"""The neural tangent kernel of one batch and its condition number, a term of TE-NAS.
+
+Batch normalisation is in training mode, as the authors run it, so the images of a batch influence
+each other. Dead edges pass no gradient and are not seen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from azlib.proxies.probe import Probe
+from azlib.proxies.registry import proxy
+from azlib.trace import forward
+
+_TE_NAS = "Chen et al., ICLR 2021 (TE-NAS)"
+_WORST_KAPPA = 1e5  # what TE-NAS' code gives to a network without gradient
+
+
+def tangent_kernel(probe: Probe) -> Tensor:
+    """Θ = G Gᵀ, (B, B), float64: row i of G is the gradient of the summed logits of image i.
+
+    With respect to every parameter whose name contains "weight": convolutions, the classifier and
+    the scales of batch normalisation, but no biases. Images share batch statistics, so each row is
+    taken through the forward pass of the whole batch: B backward passes, one after another (as
+    quick on a CPU as batched ones, for less memory: B numbers per weight).
+    """
+    weights = [p for name, p in probe.model.named_parameters() if "weight" in name]
+    images, _ = probe.batch()
+    flags = [p.requires_grad for p in weights]
+    try:
+        for p in weights:
+            p.requires_grad_(True)
+        sums = forward(probe.model, images).sum(1)
+        rows = [torch.autograd.grad(s, weights, retain_graph=True, allow_unused=True) for s in sums]
+    finally:
+        for p, flag in zip(weights, flags, strict=True):
+            p.requires_grad_(flag)
+    kernel = torch.zeros(len(sums), len(sums), dtype=torch.float64, device=sums.device)
+    for gradients in zip(*rows, strict=True):
+        if gradients[0] is not None:  # the parameter is used
+            flat = torch.stack(gradients).flatten(1).double()
+            kernel += flat @ flat.T
+    return kernel
+
+
+@proxy("ntk", _TE_NAS, init="default", images=1)
+def ntk(probe: Probe) -> float:
+    """-κ, κ the largest over the smallest eigenvalue of the `tangent_kernel`.
+
+    κ = 1e5 where it is not defined: no gradient, or a smallest eigenvalue that round-off left at 0
+    or below and that would otherwise rank first. PyTorch's initialisation, as TE-NAS' code has it
+    in effect; real images, labels unused.
+    """
+    kernel = tangent_kernel(probe)
+    if not kernel.isfinite().all():
+        return -_WORST_KAPPA
+    values = torch.linalg.eigvalsh(kernel)
+    return -float(values[-1] / values[0]) if values[0] > 0 else -_WORST_KAPPA

@@ -1,0 +1,132 @@
+"""One network at one seed: what proxies read, computed once for all that ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from azlib.errors import AzlibError
+from azlib.inputs import generator
+from azlib.inputs.images import batch as source_batch
+from azlib.inputs.initialisation import initialise
+from azlib.proxies.registry import Proxy
+from azlib.trace import Trace, forward, trace
+
+
+@dataclass
+class Probe:
+    """One network at one seed; what several proxies read is computed once.
+
+    model: on its device. inputs: (B, ...), Gaussian noise. rng: for the ±1 vectors. macs:
+    multiply-accumulates per image, counted when not given. init: initialisation of the network,
+    None to keep its weights whatever a proxy asks for. train: mode of AZ-NAS' own pass. images:
+    source of real images (see `azlib.inputs.images`), or one (images, labels) pair per batch.
+    """
+
+    model: nn.Module
+    inputs: Tensor
+    rng: torch.Generator
+    blocks: list[str] | None = None
+    macs: float | None = None
+    init: str | None = None
+    train: bool = True
+    images: str | Sequence[tuple[Tensor, Tensor]] = "patches"
+    architecture: str = ""
+    seed: int = 1
+    _drawn: str | None = field(default=None, init=False)  # the weights the model holds now
+    _kept: dict[Callable, Any] = field(default_factory=dict, init=False)
+
+    def run(self, proxy: Proxy) -> float:
+        """The value of one proxy, on the network as the proxy wants it."""
+        self.prepare(proxy.init)
+        return float(proxy.function(self))
+
+    def prepare(self, init: str | None = None) -> None:
+        """Puts the network at an initialisation (None: `self.init`), running statistics as new."""
+        wanted = init or self.init
+        if self.init is not None:
+            if wanted != self._drawn:
+                initialise(self.model, wanted, self.stream("weights"))
+                self._drawn = wanted
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._NormBase):
+                    module.reset_running_stats()
+        self.model.train()
+
+    def stream(self, name: str) -> torch.Generator:
+        """The random stream of this network and seed that bears a name."""
+        return generator(self.seed, self.architecture, name)
+
+    def once(self, function: Callable[[Probe], Any]) -> Any:
+        """function(self), computed for the first proxy that asks and kept for the others."""
+        if function not in self._kept:
+            self._kept[function] = function(self)
+        return self._kept[function]
+
+    @cached_property
+    def trace(self) -> Trace:
+        self.model.train(self.train)
+        return trace(self.model, self.inputs, self.rng, self.blocks)
+
+    @cached_property
+    def cost(self) -> float:
+        """Multiply-accumulates per image."""
+        return float(self.macs) if self.macs is not None else count_macs(self.model, self.inputs)
+
+    @cached_property
+    def classes(self) -> int:
+        """K, the number of logits. Raises `AzlibError` unless the network returns (B, K), K > 1."""
+        self.model.eval()
+        with torch.no_grad():
+            logits = forward(self.model, self.inputs[:2])
+        self.model.train()
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
+            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise AzlibError(
+                f"this proxy needs a classifier that returns (batch, classes) with at least two "
+                f"classes, the network returns {shape}"
+            )
+        return logits.shape[1]
+
+    def batch(self, number: int = 0) -> tuple[Tensor, Tensor]:
+        """Batch `number` of real images, shaped like `inputs`, and their labels (B,), int64."""
+        if isinstance(self.images, str):
+            rng = self.stream(f"images{number}")
+            x, y = source_batch(self.images, tuple(self.inputs.shape), self.classes, rng)
+        else:
+            x, y = given_batch(self.images, number, self.classes)
+        return channels_last(x).to(self.inputs.device), y.to(self.inputs.device)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Channels last, in which convolutions run faster on a CPU."""
+    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
+
+
+def given_batch(images, number: int, classes: int) -> tuple[Tensor, Tensor]:
+    """One of the user's own batches. Raises `AzlibError` for a missing one and missing labels."""
+    pairs = list(images)
+    if number >= len(pairs):
+        raise AzlibError(
+            f"this proxy reads {number + 1} batches of images: images holds {len(pairs)}"
+        )
+    pair = pairs[number]
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or pair[1] is None:
+        raise AzlibError("this proxy needs labels: give images=[(images, labels), ...]")
+    x, y = pair
+    if len(x) != len(y) or y.dtype != torch.int64 or y.min() < 0 or y.max() >= classes:
+        raise AzlibError(f"labels must be one integer from 0 to {classes - 1} for each image")
+    return x, y
+
+
+def count_macs(model: nn.Module, inputs: Tensor) -> float:
+    """Multiply-accumulates per image of convolutions and matrix products, by running two images."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        forward(model, inputs[:2])
+    return counter.get_total_flops() / 2 / 2  # two FLOPs a MAC, two images

@@ -1,0 +1,1 @@
+"""Scores of many architectures: on processes or a cluster, resumable, in files with datasheets."""
