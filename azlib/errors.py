@@ -16,3 +16,23 @@ def unknown(kind: str, given: object, known: Iterable[str]) -> AzlibError:
     near = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return AzlibError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(known)}.")
+
+
+def reason(error: BaseException) -> str:
+    """One line about any exception: its type and the first line of what it says."""
+    said = getattr(error, "strerror", None) or str(error)
+    return f"{type(error).__name__}: {' '.join(said.split())}"[:200].removesuffix(": ")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out, in Python, on the CPU or on a GPU.
+
+    PyTorch raises a plain RuntimeError on the CPU, so that its text has to be read.
+    """
+    text = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
+
+
+def missing(package: str, extra: str) -> AzlibError:
+    """The error for a package that one of azlib's extras installs."""
+    return AzlibError(f"this needs the package {package}: pip install 'azlib[{extra}]'")

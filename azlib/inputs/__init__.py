@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from azlib.inputs.noise import check_shape, gaussian
+from azlib.inputs.noise import gaussian
 from azlib.inputs.seeding import generator
 
-__all__ = ["check_shape", "gaussian", "generator"]
+__all__ = ["gaussian", "generator"]
