@@ -5,6 +5,8 @@ Every AZ-NAS proxy reads the small matrices that `trace` returns, never the netw
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from azlib.errors import AzlibError, unknown
+from azlib.errors import AzlibError, out_of_memory, reason, unknown
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,6 @@ def trace(
     """
     names = primary_blocks(model, blocks)
     tap = _Tap(rng)
-    flags = [(p, p.requires_grad) for p in model.parameters()]
     hooks = [
         model.get_submodule(name).register_forward_hook(
             lambda _, __, output, name=name: tap(name, output)
@@ -111,18 +112,32 @@ def trace(
         for name in names
     ]
     try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)  # only gradients of features are wanted
-        with torch.enable_grad():
+        with differentiable(model, []):  # only gradients of features are wanted
             forward(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
     if missed := [name for name in names if name not in tap.seen]:
         raise AzlibError(f"block never reached by the forward pass: {', '.join(missed)}")
     return Trace(tap.covariances, tap.transfers, tap.identities)
+
+
+@contextmanager
+def differentiable(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[None]:
+    """Inside, gradients flow to these parameters of the model alone, frozen ones included.
+
+    Afterwards every parameter has the `requires_grad` that it had before.
+    """
+    wanted = set(map(id, parameters))
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(id(parameter) in wanted)
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
 
 
 def forward(model: nn.Module, inputs: Tensor) -> Any:
@@ -132,12 +147,11 @@ def forward(model: nn.Module, inputs: Tensor) -> Any:
     except AzlibError:
         raise
     except Exception as error:  # a stranger's forward pass can fail in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in reason:
+        if out_of_memory(error):
             raise AzlibError("out of memory: lower the batch or the resolution") from error
         raise AzlibError(
             f"{type(model).__name__} does not run on an input of shape {tuple(inputs.shape)}: "
-            f"{reason}"
+            f"{reason(error)}"
         ) from error
 
 

@@ -4,102 +4,75 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
-from random import Random
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
 
-from azlib import spaces
-from azlib.companion import agreement, benchmarks, methods
-from azlib.inputs.initialisation import INITIALISATIONS
-from azlib.proxies import names
-from azlib.scoring import scores
-from azlib.scoring.sweep import sample
+from azlib.companion import agreement, benchmarks
+from azlib.proxies import REGISTRY, names
+from azlib.scoring import files, manifest, sample
+from azlib.settings import INITIALISATIONS
 from azlib.spaces import nasbench201 as nb
 
-SHEETS = sorted((ROOT / "data" / "scores").glob("*.json"))
-BATCH = {"graph": 2, "counts": 2, "ntk": 16}  # other than the paper's 64
+ENTRIES = manifest.entries()
+MADE = [entry for entry in ENTRIES if entry.made_by is None]
 NO_PATH = nb.canonical(nb.form(("none",) * 6))
 
 
-@pytest.mark.parametrize("sheet", SHEETS, ids=lambda path: path.stem)
-def test_datasheet_describes_its_file(sheet):
-    said, path = json.loads(sheet.read_text()), sheet.with_suffix(".parquet")
-    frame, settings = scores.read(path), scores.read_settings(path)
+def path_of(entry):
+    return files.COMMITTED / f"{entry.file}.parquet"
+
+
+def test_the_manifest_names_every_file():
+    for suffix in ("json", "parquet"):
+        there = {path.stem for path in files.COMMITTED.glob(f"*.{suffix}")}
+        assert there == {entry.file for entry in ENTRIES}
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.file)
+def test_a_file_holds_what_manifest_and_datasheet_say(entry):
+    path, space = path_of(entry), entry.search_space()
+    said = json.loads(path.with_suffix(".json").read_text())
+    frame, settings = files.read(path), files.read_settings(path)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == said["sha256"]
+    assert said["settings"] == settings.to_dict()
     assert (len(frame), sorted(frame["seed"].unique())) == (said["rows"], said["seeds"])
-    assert list(settings.proxies) == said["settings"]["proxies"] == names(settings.proxies)
-    assert list(frame)[: 2 + len(settings.proxies)] == ["arch", "seed", *settings.proxies]
+    assert tuple(said["seeds"]) == entry.seeds
+    wanted = entry.score_settings(space)
+    reads_images = any(REGISTRY[name].images for name in wanted.proxies)
+    labelled = wanted.labelled_images if reads_images else None
+    assert settings.score == replace(wanted, labelled_images=labelled)
+    assert (settings.space, settings.unique) == (space.name, entry.unique)
     assert not frame.duplicated(["arch", "seed"]).any()
-    assert settings.resolution == int(sheet.stem.split("_")[2].removesuffix("px"))
-    family, space, _, *what = sheet.stem.split("_")
-    assert settings.space.removesuffix("-full") == space
-    batches = [int(w.removeprefix("batch-")) for w in what if w.startswith("batch-")]
-    assert settings.batch == (batches or [BATCH.get(family, 64)])[0]
-    failed = frame[list(settings.proxies)].isna().all(axis=1)
+    proxies = list(wanted.proxies)
+    failed = frame[proxies].isna().all(axis=1)
     assert failed.sum() == said["failed"]
     assert (frame["arch"][failed].map(nb.canonical) == NO_PATH).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "budget", "count"), [("mobilenetv2", 450e6, 200), ("autoformer-tiny", "tf-tas", 32)]
-)
-def test_studies_of_presets_are_of_the_same_random_architectures(name, budget, count):
-    drawn = sample(spaces.get(name, budget=budget), count)
-    paths = sorted(scores.COMMITTED.glob(f"az_{name}*_batch-*.parquet"))
-    assert len(paths) >= 5
-    for path in paths:
-        seeds = [1, 2] if path.stem.endswith("224px_batch-64") else [2]
-        for seed, frame in scores.read(path).groupby("seed"):
-            assert frame["arch"].tolist() == drawn and seed in seeds
-
-
-WHOLE = ("az", "graph", "counts", "saliency", "jacobian", "patterns")
-
-
-@pytest.mark.parametrize("family", methods.FAMILIES)
-def test_every_family_covers_the_space_or_the_same_sample(family):
-    frame = scores.load("cifar10", nb.NASBench201(), family)
-    whole = nb.enumerate_all()
-    expected = whole if family in WHOLE else sorted(Random(0).sample(whole, 1000))
-    for _, of_seed in frame.groupby("seed"):
-        assert of_seed["arch"].tolist() == list(expected)
-    assert set(frame["seed"]) == (set(range(1, 6)) if family == "az" else {1})
-    assert set(methods.FAMILIES[family]) <= set(frame)
-
-
-VARIED = sorted(scores.COMMITTED.glob("*_nasbench201_32px_*-*.parquet"))
-
-
-@pytest.mark.parametrize("path", VARIED, ids=lambda path: path.stem)
-def test_a_varied_setting_is_the_one_that_the_name_tells(path):
-    family, what = path.stem.split("_nasbench201_32px_")
-    kind, _, value = what.partition("-")
-    settings = scores.read_settings(path)
-    usual = scores.read_settings(scores.COMMITTED / f"{family}_nasbench201_32px.parquet")
-    field = "images" if kind == "input" and family != "az" else kind
-    asked = {**asdict(usual), field: int(value) if kind == "batch" else value}
-    assert {**asdict(settings), "proxies": None} == {**asked, "proxies": None}  # no diagnostics
-    count = 300 if family == "grasp" else 500
-    expected = sorted(Random(0).sample(nb.enumerate_all(), count))
-    if settings.unique:
-        expected = list(dict.fromkeys(map(nb.canonical, expected)))
-    assert scores.read(path)["arch"].tolist() == expected
+@pytest.mark.parametrize("entry", MADE, ids=lambda entry: entry.file)
+def test_a_file_covers_the_space_or_the_sample_that_the_manifest_names(entry):
+    space = entry.search_space()
+    archs = list(space) if entry.sample is None else sample(space, entry.sample)
+    if entry.unique:
+        archs = list(dict.fromkeys(map(space.canonical, archs)))
+    for _, of_seed in files.read(path_of(entry)).groupby("seed"):
+        assert of_seed["arch"].tolist() == archs
 
 
 def test_every_initialisation_batch_size_and_input_was_varied():
-    what = {path.stem.split("_32px_")[1] for path in VARIED if path.stem.startswith("az_")}
+    what = {e.file.split("_32px_")[1] for e in ENTRIES if e.file.startswith("az_nasbench201_32px_")}
     drawn = {f"init-{name}" for name in INITIALISATIONS if name != "kaiming_norm_fanin"}
-    assert what == drawn | {"batch-8", "batch-16", "batch-32", "input-patches"}
+    assert drawn | {"batch-8", "batch-16", "batch-32", "input-patches"} < what
 
 
 def test_graph_proxies_cover_the_space_and_agree_with_its_counts():
     space = nb.NASBench201()
-    graph = scores.load("cifar10", space, "graph").set_index("arch")
-    counts = scores.load("cifar10", space, "counts").set_index("arch")
+    graph = files.load("cifar10", space, "graph").set_index("arch")
+    counts = files.load("cifar10", space, "counts").set_index("arch")
     assert len(graph) == len(counts) == len(space)
     for arch in nb.enumerate_all()[::97]:
         costs, live = nb.count(arch), nb.count(arch, live=True)["macs"]
@@ -110,7 +83,7 @@ def test_graph_proxies_cover_the_space_and_agree_with_its_counts():
 
 @pytest.mark.parametrize("resolution", [32, 16])
 def test_whole_space_is_there_and_degenerates_as_it_must(resolution):
-    frame = scores.read(scores.COMMITTED / f"az_nasbench201_{resolution}px.parquet")
+    frame = files.read(files.COMMITTED / f"az_nasbench201_{resolution}px.parquet")
     assert frame["arch"].tolist() == list(nb.enumerate_all())
     assert frame["complexity"].tolist() == [
         nb.count(arch, 10, resolution)["macs"] for arch in frame["arch"]
@@ -125,7 +98,7 @@ def test_whole_space_is_there_and_degenerates_as_it_must(resolution):
 def test_committed_exhibits_come_from_the_committed_scores():
     """Embedded ground truth: recompute two rows of Table 4 and compare with the committed file."""
     truth = benchmarks.load()
-    frame = scores.load("cifar10", nb.NASBench201())
+    frame = files.load("cifar10", nb.NASBench201())
     table = pd.read_csv(ROOT / "figures" / "analog-nasbench" / "table4.csv")
     full = table[table["proxies"] == "+".join(names("az"))].set_index("aggregation")
     for method in ("log", "linear"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -10,39 +11,47 @@ from conftest import ROOT
 
 from azlib import spaces
 from azlib.aggregation import aggregate
-from azlib.search import COSTS, Algorithm1, Live, RandomSearch, search
+from azlib.scoring import Execution
+from azlib.search import COSTS, Algorithm1, Live, RandomSearch, manifest, search
 
-FOUND = sorted((ROOT / "data" / "searches").glob("*.json"))
-BUDGETS = {"450M": 450e6, "600M": 600e6, "1000M": 1000e6}
-
-
-def space_of(path):
-    name, budget, _ = path.stem.split("_")
-    budget = budget.removesuffix("-random")
-    return spaces.get(name, budget=BUDGETS.get(budget, budget))
+ENTRIES = manifest.entries()
 
 
-def test_every_search_of_the_tables_is_there():
-    names = {path.stem for path in FOUND}
-    wanted = {
-        f"mobilenetv2_450M{rule}_seed{k}" for rule in ("", "-random") for k in (123, 124, 125)
-    }
-    wanted |= {f"mobilenetv2_{budget}_seed123" for budget in ("600M", "1000M")}
-    for size in ("tiny", "small", "base"):
-        wanted |= {f"autoformer-{size}_{budget}_seed123" for budget in ("default", "tf-tas")}
-    assert wanted == names
+def description(entry):
+    return json.loads((manifest.COMMITTED / f"{entry.file}.json").read_text())
 
 
-@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
-def test_description_follows_from_the_log(path):
-    said, log, space = (
-        json.loads(path.read_text()),
-        pd.read_parquet(path.with_suffix(".parquet")),
-        space_of(path),
-    )
+def log_of(entry):
+    return pd.read_parquet(manifest.COMMITTED / f"{entry.file}.parquet")
+
+
+def space_of(entry):
+    space = spaces.get(entry.space)
+    return spaces.get(entry.space, **space.read_budget(entry.budget))
+
+
+def test_the_manifest_names_every_search():
+    for suffix in ("json", "parquet"):
+        there = {path.stem for path in manifest.COMMITTED.glob(f"*.{suffix}")}
+        assert there == {entry.file for entry in ENTRIES}
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.file)
+def test_a_finished_search_is_not_searched_again(entry, tmp_path):
+    for name in (entry.file, *entry.reuse):
+        for suffix in ("json", "parquet"):
+            shutil.copy(manifest.COMMITTED / f"{name}.{suffix}", tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    entry.make(tmp_path, Execution(workers=1, progress=False))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.file)
+def test_description_follows_from_the_log(entry):
+    said, log, space = description(entry), log_of(entry), space_of(entry)
     proxies = said["settings"]["proxies"]
     assert list(log) == ["step", "structure", *proxies, *COSTS]
-    assert len(log) == said["candidates"] >= (2000 if space.name == "mobilenetv2" else 1000)
+    assert len(log) == said["candidates"] == entry.iterations
     assert log["step"].tolist() == list(range(len(log)))
     best = aggregate(log, proxies=proxies).idxmax()
     assert said["structure"] == log["structure"][best] and said["step"] == best
@@ -55,19 +64,19 @@ def test_description_follows_from_the_log(path):
         assert row.complexity == row.macs
 
 
-@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
-def test_the_search_begins_like_this_again(path, tmp_path):
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.file)
+def test_the_search_begins_like_this_again(entry):
     """Its first candidates, scored anew at the settings that its description names."""
-    said, space = json.loads(path.read_text())["settings"], space_of(path)
-    n = 2 if space.name == "autoformer-base" else 6
-    live = Live.at(space, "cpu", said["seed"])
-    assert [said["score"]["batch"], said["score"]["resolution"]] == [live.batch, live.resolution]
+    said, space = description(entry)["settings"], space_of(entry)
+    n = 1 if space.name == "autoformer-base" else 3
+    live = Live.at(space, entry.preset, entry.seed)
+    assert said["score"]["settings"] == live.settings.to_dict()
     # Candidates before the 11th come from the initial structure, whatever the population.
-    rule = RandomSearch() if said["rule"]["name"] == "RandomSearch" else Algorithm1(n)
-    again = search(space, rule, live, iterations=n, seed=said["seed"], progress=False).log
-    log = pd.read_parquet(path.with_suffix(".parquet"))[:n]
+    rule = RandomSearch() if entry.rule == "random" else Algorithm1(max(2, n))
+    execution = Execution(workers=1, progress=False)
+    again = search(space, rule, live, iterations=n, seed=entry.seed, execution=execution).log
     pd.testing.assert_frame_equal(
-        again.drop(columns="seconds"), log.drop(columns="seconds"), rtol=1e-3
+        again.drop(columns="seconds"), log_of(entry)[:n].drop(columns="seconds"), rtol=1e-3
     )
 
 

@@ -7,13 +7,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from helpers import KEEP_WEIGHTS, scored
 from torch import nn
 
 import azlib
 from azlib.aggregation import rank
 from azlib.errors import AzlibError
 from azlib.inputs import generator
-from azlib.proxies import REGISTRY, Probe, count_macs, score_in_place
+from azlib.proxies import REGISTRY, Probe, count_macs
 from azlib.proxies.graph import Operation, extreme, live_graph, mean, prune
 from azlib.spaces import nasbench201 as nb
 
@@ -25,9 +26,8 @@ IMAGES = (2, 3, 16, 16)
 
 def probe(model: nn.Module, shape=IMAGES) -> Probe:
     """Of a network whose weights stay as they are."""
-    return Probe(
-        model, torch.randn(shape, generator=generator(1, "graph", "input")), torch.Generator()
-    )
+    inputs = torch.randn(shape, generator=generator(1, "graph", "input"))
+    return Probe(model, inputs, KEEP_WEIGHTS)
 
 
 def values(model: nn.Module, shape=IMAGES) -> dict[str, float]:
@@ -158,7 +158,7 @@ class Moody(nn.Module):
 def test_what_has_no_graph_is_refused_in_one_line(model, message):
     inputs = torch.stack([torch.ones(3, 4, 4), -torch.ones(3, 4, 4)])
     with pytest.raises(AzlibError, match=message) as error:
-        live_graph(Probe(model, inputs, torch.Generator()))
+        live_graph(Probe(model, inputs, KEEP_WEIGHTS))
     assert "\n" not in str(error.value)
 
 
@@ -221,7 +221,7 @@ def test_disconnected_network():
 def test_params_and_trainable_layers_of_the_benchmark():
     archs = nb.enumerate_all()[3::1999]
     scores = [
-        score_in_place(nb.Network(arch), IMAGES, arch, seed=1, proxies="params,trainable_layers")
+        scored(nb.Network(arch), IMAGES, arch, seed=1, proxies="params,trainable_layers")
         for arch in archs
     ]
     for arch, found in zip(archs, scores, strict=True):

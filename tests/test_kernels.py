@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import KEEP_WEIGHTS, scored
 from torch import nn
 
 from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.inputs.initialisation import initialise
-from azlib.proxies import REGISTRY, Probe, score_in_place
+from azlib.proxies import REGISTRY, Probe
 from azlib.proxies.ntk import tangent_kernel
 from azlib.proxies.vkdnw import _factor, jacobian
 from azlib.spaces import nasbench201 as nb
@@ -75,7 +76,7 @@ def probe_of(model: nn.Module, count: int = 8, size: int = 10, classes: int = 4)
     rng = torch.Generator().manual_seed(7)
     inputs, images = torch.randn(2, count, 3, size, size, generator=rng)
     labels = torch.randint(classes, (count,), generator=rng)
-    return Probe(model.train(), inputs, rng, init=None, images=[(images, labels)])
+    return Probe(model.train(), inputs, KEEP_WEIGHTS, batches=[(images, labels)])
 
 
 def value(name: str, probe: Probe) -> float:
@@ -113,7 +114,7 @@ def test_linear_regions_counts_distinct_patterns():
 def test_lean_cells_hide_their_activations_and_are_refused():
     arch = nb.form((*CELLS["dead"][:3], "nor_conv_1x1", "none", "skip_connect"))
     with pytest.raises(AzlibError, match=r"never runs the nn.ReLU 'cells.0.*lean=False"):
-        score_in_place(nb.Network(arch, lean=True), SHAPE, arch, seed=1, proxies="naswot")
+        scored(nb.Network(arch, lean=True), SHAPE, arch, seed=1, proxies="naswot")
 
 
 # --- Jacov and EPE-NAS ---------------------------------------------------------------------
@@ -136,7 +137,7 @@ def input_gradients(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 def test_jacov_is_the_formula_on_correlations_of_input_gradients():
     probe = probe_of(tiny(), count=5, size=6)
-    rows = input_gradients(probe.model, probe.images[0][0])
+    rows = input_gradients(probe.model, probe.batches[0][0])
     eigenvalues = np.linalg.eigvalsh(np.corrcoef(rows))
     expected = -np.sum(np.log(eigenvalues + 1e-5) + 1 / (eigenvalues + 1e-5))
     assert value("jacov", probe) == pytest.approx(expected, rel=1e-4)
@@ -146,8 +147,8 @@ def test_jacov_is_the_formula_on_correlations_of_input_gradients():
 @pytest.mark.parametrize("classes", [4, 101])
 def test_epe_nas_groups_correlations_by_class(classes):
     probe = probe_of(tiny(classes), count=6, size=6, classes=classes)
-    images, labels = probe.images[0][0], torch.tensor([0, 3, 0, 3, 2, 0])
-    probe.images = [(images, labels)]
+    images, labels = probe.batches[0][0], torch.tensor([0, 3, 0, 3, 2, 0])
+    probe.batches = [(images, labels)]
     rows = input_gradients(probe.model, images)
     sums = {}
     for label in (0, 2, 3):
@@ -163,7 +164,7 @@ def test_epe_nas_groups_correlations_by_class(classes):
 def test_epe_nas_of_singletons_only():
     for classes, expected in ((4, 3e-5), (101, math.nan)):
         probe = probe_of(tiny(classes), count=3, size=6)
-        probe.images = [(probe.images[0][0], torch.tensor([0, 1, 2]))]
+        probe.batches = [(probe.batches[0][0], torch.tensor([0, 1, 2]))]
         assert value("epe_nas", probe) == pytest.approx(expected, rel=1e-3, nan_ok=True)
 
 
@@ -172,7 +173,7 @@ def test_epe_nas_of_singletons_only():
 
 def test_ntk_is_the_condition_number_of_the_gram_matrix_of_weight_gradients():
     probe = probe_of(tiny())
-    model, images = probe.model, probe.images[0][0]
+    model, images = probe.model, probe.batches[0][0]
     weights = [model.stem.weight, model.norm.weight, model.twice.weight, model.last.weight]
     rows = []
     for i in range(len(images)):  # a forward pass of the whole batch for each image
@@ -191,7 +192,7 @@ def test_ntk_without_gradient_or_of_equal_images_is_the_worst():
     probe.model.last.bias.data.fill_(-1)
     assert value("ntk", probe) == -1e5
     probe = probe_of(tiny())
-    probe.images[0][0][1] = probe.images[0][0][0]
+    probe.batches[0][0][1] = probe.batches[0][0][0]
     assert value("ntk", probe) <= -1e5
 
 
@@ -204,7 +205,7 @@ def test_zen_reads_running_variances_as_two_passes_leave_them(lean):
     arch = nb.form(("nor_conv_3x3", *CELLS["pool"][:2], "skip_connect", "nor_conv_1x1", "none"))
     network = nb.Network(arch, lean=lean)
     initialise(network, "unit_norm", torch.Generator().manual_seed(1))
-    probe = Probe(network, torch.randn(8, 3, 16, 16), torch.Generator(), init=None)
+    probe = Probe(network, torch.randn(8, 3, 16, 16), KEEP_WEIGHTS)
     got = value("zen", probe)
 
     for module in network.modules():
@@ -320,7 +321,7 @@ def test_degenerate_cells_score_as_in_the_authors_codes(cell, expected):
     rng = generator(1, arch, "noise")
     images = [(torch.randn(SHAPE, generator=rng), torch.arange(16) % 10)]
     settings = {"seed": 1, "proxies": expected, "images": images}
-    scores = score_in_place(nb.Network(arch), SHAPE, arch, **settings)
+    scores = scored(nb.Network(arch), SHAPE, arch, **settings)
     assert scores == pytest.approx(expected, rel=0.02, abs=2, nan_ok=True)
 
 
@@ -329,7 +330,7 @@ def test_all_pool_cells_have_nearly_equal_gradients():
     arch = nb.form(CELLS["pool"])
     images = [(torch.randn(SHAPE, generator=generator(1, arch, "noise")), torch.arange(16) % 10)]
     settings = {"seed": 1, "proxies": ["ntk", "jacov"], "images": images}
-    scores = score_in_place(nb.Network(arch), SHAPE, arch, **settings)
+    scores = scored(nb.Network(arch), SHAPE, arch, **settings)
     assert -2000 < scores["ntk"] < -20 and -1e5 < scores["jacov"] < -1000
 
 
@@ -337,7 +338,7 @@ def test_all_pool_cells_have_nearly_equal_gradients():
 def test_the_network_is_left_as_found(name):
     arch = nb.form(("nor_conv_1x1", *CELLS["skip"][1:]))
     network = nb.Network(arch)
-    probe = Probe(network, torch.randn(4, 3, 8, 8), generator(1, arch, "signs"), init=None)
+    probe = Probe(network, torch.randn(4, 3, 8, 8), KEEP_WEIGHTS, arch)
     network.stem[0].weight.requires_grad_(False)
     network.classifier.bias.grad = torch.ones(10)
     before = {key: p.detach().clone() for key, p in network.named_parameters()}
@@ -347,7 +348,7 @@ def test_the_network_is_left_as_found(name):
         assert p.requires_grad == (key != "stem.0.weight")
         assert (p.grad is None) == (key != "classifier.bias")
     assert network.classifier.bias.grad.eq(1).all()
-    assert probe.images == "patches" and not probe.inputs.requires_grad
+    assert probe.batches is None and not probe.inputs.requires_grad
     for module in network.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks
 
@@ -355,10 +356,10 @@ def test_the_network_is_left_as_found(name):
 @pytest.mark.parametrize("name", PROXIES)
 def test_a_score_depends_on_the_seed_alone(name):
     arch = nb.form(("nor_conv_1x1", *CELLS["skip"][1:]))
-    settings = {"input_shape": (4, 3, 8, 8), "architecture": arch}
-    first = score_in_place(nb.Network(arch), **settings, seed=1, proxies=name)
-    after = score_in_place(nb.Network(arch), **settings, seed=1, proxies=PROXIES)
-    other = score_in_place(nb.Network(arch), **settings, seed=2, proxies=name)
+    settings = {"shape": (4, 3, 8, 8), "arch": arch}
+    first = scored(nb.Network(arch), **settings, seed=1, proxies=name)
+    after = scored(nb.Network(arch), **settings, seed=1, proxies=PROXIES)
+    other = scored(nb.Network(arch), **settings, seed=2, proxies=name)
     assert first[name] == after[name]
     assert first != other or name == "linear_regions"
 
@@ -391,6 +392,6 @@ NO_RELU = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(256, 3))
 def test_bad_input_gets_one_clear_line(name, model, message):
     shape = (1 if "at least 2" in message else 4, 3, 8, 8)
     with pytest.raises(AzlibError, match=message) as error:
-        score_in_place(model, shape, "bad", seed=1, proxies=name)
+        scored(model, shape, "bad", seed=1, proxies=name)
     assert "\n" not in str(error.value)
     assert not any(module._forward_hooks for module in model.modules())

@@ -8,13 +8,14 @@ import oracle
 import pandas as pd
 import pytest
 import torch
+from helpers import KEEP_WEIGHTS, scored
 from torch import nn
 
 import azlib
 from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.inputs.initialisation import INITIALISATIONS, initialise
-from azlib.proxies import Probe, names, score_in_place
+from azlib.proxies import Probe, names
 from azlib.proxies.az import deviation, entropy, under_rule
 from azlib.spaces import nasbench201 as nb
 from azlib.trace import Trace, signs, trace
@@ -46,7 +47,7 @@ def test_shipped_proxies_equal_the_plain_oracle(arch, init):
     initialise(full, init, generator(3, arch, "weights"))
     lean.load_state_dict(full.state_dict(), strict=False)
     images = torch.randn(SHAPE, generator=generator(3, arch, "input"))
-    probe = Probe(lean.train(), images, generator(3, arch, "signs"))
+    probe = Probe(lean.train(), images, KEEP_WEIGHTS, arch, 3)
     ours = {name: azlib.proxies.REGISTRY[name].function(probe) for name in THREE}
 
     rng = generator(3, arch, "signs")
@@ -118,7 +119,7 @@ def test_signs_are_fair_and_independent():
 @pytest.mark.parametrize("arch", [NONE, IDENTITY])
 def test_degenerate_cells_under_the_three_rules(arch):
     diagnostics = [*THREE, "trainability_formula", "smallest_share", "identity_blocks"]
-    scores = score_in_place(nb.Network(arch, lean=True), SHAPE, arch, seed=1, proxies=diagnostics)
+    scores = scored(nb.Network(arch, lean=True), SHAPE, arch, seed=1, proxies=diagnostics)
     frame = pd.DataFrame([scores])
     default, formula, published = (
         under_rule(frame, rule).iloc[0] for rule in ("azlib", "formula", "published")
@@ -147,9 +148,7 @@ def test_published_rule_punishes_round_off_below_the_epsilon_alone():
 def test_dead_convolutions_change_complexity_alone():
     dead = nb.form(("nor_conv_3x3", "none", "none", "skip_connect", "none", "none"))
     both = [
-        score_in_place(
-            nb.Network(arch, lean=True), SHAPE, "same", seed=1, macs=nb.count(arch)["macs"]
-        )
+        scored(nb.Network(arch, lean=True), SHAPE, "same", seed=1, macs=nb.count(arch)["macs"])
         for arch in (dead, IDENTITY)  # both are the identity where it counts
     ]
     assert {name: both[0][name] for name in THREE} == {name: both[1][name] for name in THREE}
@@ -195,7 +194,7 @@ def test_rank_prefers_the_network_that_dominates():
 def test_blocks_may_be_tokens_or_vectors():
     layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
     model = nn.Sequential(nn.Linear(8, 16), layer)
-    scores = azlib.score(model, (8, 10, 8), blocks=["0", "1"], train=False)
+    scores = azlib.score(model, (8, 10, 8), blocks=["0", "1"], batch_statistics=False)
     assert all(map(math.isfinite, scores.values()))
 
 

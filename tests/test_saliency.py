@@ -8,12 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import KEEP_WEIGHTS, scored
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from azlib.errors import AzlibError
-from azlib.proxies import REGISTRY, Probe, score_in_place
+from azlib.proxies import REGISTRY, Probe
 from azlib.spaces import nasbench201 as nb
 
 ALL = ["grad_norm", "snip", "grasp", "synflow", "fisher", "zico", "gradsign", "gradsign_mean"]
@@ -64,7 +65,7 @@ def probe(model: nn.Module, batches: int = 2, count: int = 6) -> Probe:
 
     inputs = noise()
     images = [(noise(), torch.randint(5, (count,), generator=rng)) for _ in range(batches)]
-    return Probe(model.train(), inputs, rng, images=images)
+    return Probe(model.train(), inputs, KEEP_WEIGHTS, batches=images)
 
 
 def value(name: str, given: Probe) -> float:
@@ -112,7 +113,7 @@ def test_snip_is_the_gradient_of_a_multiplicative_mask():
     parameters = dict(given.model.named_parameters())
     masks = {name: torch.ones_like(parameters[name], requires_grad=True) for name in WEIGHTS}
     masked = {name: parameters[name].detach() * mask for name, mask in masks.items()}
-    images, labels = given.images[0]
+    images, labels = given.batches[0]
     cross_entropy(functional_call(given.model, masked, (images,)), labels).backward()
     expected = sum(float(mask.grad.abs().sum()) for mask in masks.values())
     assert value("snip", given) == pytest.approx(expected, rel=1e-10)
@@ -120,7 +121,7 @@ def test_snip_is_the_gradient_of_a_multiplicative_mask():
 
 def test_grasp_equals_the_explicit_hessian():
     given = probe(tiny())
-    images, labels = given.images[0]
+    images, labels = given.batches[0]
     parameters = dict(given.model.named_parameters())
     shapes = [parameters[name].shape for name in WEIGHTS]
     theta = torch.cat([parameters[name].detach().flatten() for name in WEIGHTS])
@@ -178,7 +179,7 @@ def test_synflow_beyond_float64_is_undefined():
 
 def test_fisher_equals_a_loop_over_layers_channels_and_images():
     given = probe(tiny())
-    images, labels = given.images[0]
+    images, labels = given.batches[0]
     m = copy.deepcopy(given.model)
     a = m[0](images)
     b = m[3](m[2](m[1](a)))
@@ -199,8 +200,8 @@ def test_fisher_equals_a_loop_over_layers_channels_and_images():
 
 def test_zico_equals_a_loop_over_single_weights():
     given = probe(tiny())
-    given.images[1][0][:, 0] = given.images[0][0][:, 0]
-    pairs = [backward(given.model, *batch) for batch in given.images]
+    given.batches[1][0][:, 0] = given.batches[0][0][:, 0]
+    pairs = [backward(given.model, *batch) for batch in given.batches]
     expected = 0.0
     for name in WEIGHTS:
         stacked = np.stack([pair[name].flatten().numpy() for pair in pairs])
@@ -214,16 +215,14 @@ def test_zico_equals_a_loop_over_single_weights():
 
 def test_zico_leaves_out_what_does_not_vary():
     given = probe(tiny())
-    assert (
-        value("zico", Probe(given.model, given.inputs, given.rng, images=[given.images[0]] * 2))
-        == 0
-    )
-    model, images = linear(), given.images
+    twice = Probe(given.model, given.inputs, KEEP_WEIGHTS, batches=[given.batches[0]] * 2)
+    assert value("zico", twice) == 0
+    model, images = linear(), given.batches
     for batch, _ in images:
         batch[:, 0] = 0  # a third of the weights has gradient 0 in both batches
     first, second = (backward(model, *batch)["1.weight"][:, 64:] for batch in images)
     ratios = (first.abs() + second.abs()) / (first - second).abs()
-    given = Probe(model, given.inputs, given.rng, images=images)
+    given = Probe(model, given.inputs, KEEP_WEIGHTS, batches=images)
     assert value("zico", given) == pytest.approx(float(ratios.sum().log()), rel=1e-9)
 
 
@@ -250,8 +249,8 @@ def test_gradsign_equals_one_backward_pass_per_image(arch):
 
 def test_gradsign_of_one_image_repeated_is_full_agreement():
     given = probe(linear())
-    image, label = given.images[0][0][:1], given.images[0][1][:1]
-    given.images = [(image.repeat(6, 1, 1, 1), label.repeat(6))]
+    image, label = given.batches[0][0][:1], given.batches[0][1][:1]
+    given.batches = [(image.repeat(6, 1, 1, 1), label.repeat(6))]
     assert value("gradsign", given) == 6 * 192 * 5
     assert value("gradsign_mean", given) == 6
 
@@ -262,7 +261,7 @@ def test_gradsign_of_one_image_repeated_is_full_agreement():
 @pytest.mark.parametrize("lean", [True, False])
 @pytest.mark.parametrize("arch", [NONE, CUT])
 def test_a_cell_without_a_path_scores_zero(arch, lean):
-    scores = score_in_place(nb.Network(arch, lean=lean), SHAPE, arch, seed=1, proxies=ALL)
+    scores = scored(nb.Network(arch, lean=lean), SHAPE, arch, seed=1, proxies=ALL)
     assert scores.pop("synflow") == -math.inf
     assert scores.pop("grad_norm") > 0 and scores.pop("fisher") > 0  # the bias of the classifier
     assert scores == dict.fromkeys(scores, 0.0) and len(scores) == 5
@@ -276,7 +275,7 @@ def test_pools_and_skips_score_as_the_authors_code_has_them():
         for _ in range(2)
     ]
     skip, pool = (
-        score_in_place(
+        scored(
             nb.Network(arch, lean=True), (16, 3, 16, 16), arch, seed=1, proxies=ALL, images=images
         )
         for arch in (SKIP, POOL)
@@ -320,7 +319,7 @@ def test_the_shift_of_a_normalisation_fed_zeros_counts_in_grad_norm_alone():
 def test_scores_do_not_depend_on_the_other_proxies():
     def scores(chosen: list[str]) -> dict[str, float]:
         network = nb.Network(MIXED, lean=True)
-        return score_in_place(network, SHAPE, MIXED, seed=3, proxies=chosen)
+        return scored(network, SHAPE, MIXED, seed=3, proxies=chosen)
 
     together = scores(ALL)
     assert scores(ALL[::-1]) == together
@@ -386,7 +385,7 @@ def test_grad_norm_needs_parameters():
 @pytest.mark.parametrize("name", ["snip", "grasp", "fisher", "zico", "gradsign", "gradsign_mean"])
 def test_labels_and_batches_that_are_missing_are_said(name):
     given = probe(tiny())
-    images, labels = given.images[0]
+    images, labels = given.batches[0]
     for wrong, message in [
         ([images], "needs labels"),
         ([(images, None)], "needs labels"),
@@ -394,7 +393,7 @@ def test_labels_and_batches_that_are_missing_are_said(name):
         ([], "reads 1 batches"),
     ]:
         with pytest.raises(AzlibError, match=message):
-            value(name, Probe(given.model, given.inputs, given.rng, images=wrong))
+            value(name, Probe(given.model, given.inputs, KEEP_WEIGHTS, batches=wrong))
 
 
 def test_zico_asks_for_two_batches():

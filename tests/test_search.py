@@ -22,6 +22,7 @@ from toy import Rooted, Toy, deadly_score, score, slow_search
 import azlib
 from azlib.aggregation import AZ_NAS, aggregate
 from azlib.errors import AzlibError
+from azlib.scoring import Execution
 from azlib.search import (
     Algorithm1,
     Count,
@@ -29,17 +30,29 @@ from azlib.search import (
     RandomSearch,
     RegularisedEvolution,
     incumbents,
+    loop,
+    population_of,
     search,
-    share,
 )
-from azlib.search import loop as module
+from azlib.search import log as logs
 from azlib.spaces.autoformer import AutoFormer
 from azlib.spaces.mobilenetv2 import MobileNetV2
 from azlib.spaces.nasbench201 import NASBench201
 
 
-def find(space, rule, score=score, **options):
-    return search(space, rule, score, **{"progress": False, "seed": 7, **options})
+def find(space, rule, score=score, *, workers=1, scheduler=None, progress=False, **options):
+    execution = Execution(workers, scheduler, progress=progress)
+    return search(space, rule, score, execution=execution, **{"seed": 7, **options})
+
+
+class Ranked:
+    """A scorer that says what it is ranked by."""
+
+    def __init__(self, score, *proxies):
+        self.score, self.proxies = score, proxies
+
+    def __call__(self, arch):
+        return self.score(arch)
 
 
 def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
@@ -58,7 +71,7 @@ def naive_algorithm1(space, iterations, population, seed):
             total = aggregate(dict(zip(AZ_NAS, scores[:, :n], strict=True)))
             best = np.argsort(-total.to_numpy(), kind="stable")[: population - 1]
         while True:
-            if n <= 10 and hasattr(space, "initial"):
+            if n <= 10 and space.initial is not None:
                 child = space.mutate(space.initial, rng, times=1)
             elif n <= 10:
                 child = space.sample(rng)
@@ -128,7 +141,7 @@ def test_regularised_evolution_is_ageing_evolution():
         living.append(child)
         found.append(child)
     rule = RegularisedEvolution(population=20, tournament=5)
-    result = find(space, rule, fitness, proxies=["accuracy"], iterations=400)
+    result = find(space, rule, Ranked(fitness, "accuracy"), iterations=400)
     assert result.log["structure"].tolist() == found
     assert result.structure == max(found, key=lambda arch: fitness(arch)["accuracy"])
 
@@ -159,7 +172,7 @@ def test_duplicates_are_scored_once():
         scored.append(arch)
         return score(arch)
 
-    result = find(Rooted(3), Algorithm1(20), count_calls, iterations=200, generation=7)
+    result = find(Rooted(3), Algorithm1(20, generation=7), count_calls, iterations=200)
     log = result.log
     assert len(log) == 200 and sorted(scored) == sorted(set(log["structure"]))
     assert result.summary["distinct"] == len(scored) < 200
@@ -181,11 +194,11 @@ def test_failed_scores_rank_last(capsys):
 
 
 def test_the_bar_shows_the_best_so_far(monkeypatch, capsys):
-    class Eager(module.tqdm):
+    class Eager(loop.tqdm):
         def __init__(self, mininterval, **options):
             super().__init__(mininterval=0, **options)
 
-    monkeypatch.setattr(module, "tqdm", Eager)
+    monkeypatch.setattr(loop, "tqdm", Eager)
     summary = find(Toy(), RandomSearch(), iterations=30, progress=True).summary
     shown = capsys.readouterr().err.split("\r")[-1]
     assert "toy: 100%" in shown and "30/30" in shown
@@ -197,29 +210,29 @@ def test_the_bar_shows_the_best_so_far(monkeypatch, capsys):
 
 
 def test_the_number_of_processes_changes_nothing():
-    options = {"iterations": 60, "generation": 8}
-    one = find(Rooted(), Algorithm1(20), **options)
-    assert same(find(Rooted(), Algorithm1(20), workers=2, **options).log, one.log)
+    rule = Algorithm1(20, generation=8)
+    one = find(Rooted(), rule, iterations=60)
+    assert same(find(Rooted(), rule, workers=2, iterations=60).log, one.log)
     assert not same(find(Rooted(), Algorithm1(20), iterations=60).log, one.log)
 
 
 def test_a_dead_worker_says_what_to_lower():
     with pytest.raises(AzlibError, match=r"worker process died .*lower batch, resolution or work"):
-        find(Toy(), RandomSearch(), deadly_score, iterations=9, generation=3, workers=2)
+        find(Toy(), RandomSearch(), deadly_score, iterations=9, workers=2)
 
 
 def test_a_dask_cluster_changes_nothing():
     distributed = pytest.importorskip("distributed")
-    options = {"iterations": 60, "generation": 8}
+    rule = Algorithm1(20, generation=8)
     with distributed.LocalCluster(
         n_workers=2, processes=False, protocol="tcp", dashboard_address=None
     ) as cluster:
-        far = find(Rooted(), Algorithm1(20), scheduler=cluster.scheduler_address, **options)
-    assert same(far.log, find(Rooted(), Algorithm1(20), **options).log)
+        far = find(Rooted(), rule, scheduler=cluster.scheduler_address, iterations=60)
+    assert same(far.log, find(Rooted(), rule, iterations=60).log)
 
 
 def test_a_generation_sees_the_history_before_it():
-    log = find(Rooted(54), Algorithm1(20), iterations=100, generation=25).log
+    log = find(Rooted(54), Algorithm1(20, generation=25), iterations=100).log
     first = log["structure"][:25]
     assert all(sum(letter != "a" for letter in arch) <= 1 for arch in first)  # still phase 1
 
@@ -254,31 +267,32 @@ def test_an_interrupted_search_keeps_what_it_has(tmp_path):
             raise KeyboardInterrupt
         return score(arch)
 
-    options = {"iterations": 80, "generation": 10, "out": tmp_path / "log.parquet"}
+    options = {"iterations": 80, "out": tmp_path / "log.parquet"}
     with pytest.raises(AzlibError, match="run the same search again to continue"):
         find(Toy(), RandomSearch(), interrupted, **options)
-    assert len(pd.read_parquet(options["out"])) == 40
+    assert len(pd.read_parquet(options["out"])) == 32  # two whole generations
     log = find(Toy(), RandomSearch(), interrupted, **options).log
-    assert same(log, find(Toy(), RandomSearch(), iterations=80, generation=10).log)
-    assert len(calls) == 1 + log["structure"].nunique()
+    assert same(log, find(Toy(), RandomSearch(), iterations=80).log)
+    assert len(calls) == 9 + log["structure"].nunique()  # the interrupted generation, again
 
 
 def test_a_finished_search_can_be_extended(tmp_path):
-    options = {"generation": 8, "out": tmp_path / "log.parquet"}
-    short = find(Rooted(), Algorithm1(20), iterations=60, **options)  # ends inside a generation
-    again = find(Rooted(), Algorithm1(20), iterations=60, **options)
+    rule, options = Algorithm1(20, generation=8), {"out": tmp_path / "log.parquet"}
+    short = find(Rooted(), rule, iterations=60, **options)  # ends inside a generation
+    again = find(Rooted(), rule, iterations=60, **options)
     assert again.log.equals(short.log) and again.summary == short.summary
-    long = find(Rooted(), Algorithm1(20), iterations=90, **options).log
+    long = find(Rooted(), rule, iterations=90, **options).log
     assert long[:60].equals(short.log)
-    assert same(long, find(Rooted(), Algorithm1(20), iterations=90, generation=8).log)
+    assert same(long, find(Rooted(), rule, iterations=90).log)
     with pytest.raises(AzlibError, match="holds 90 candidates, more than iterations=60"):
-        find(Rooted(), Algorithm1(20), iterations=60, **options)
+        find(Rooted(), rule, iterations=60, **options)
 
 
 def test_a_repeated_member_weighs_twice_and_is_logged_once(tmp_path):
     members = (AZ_NAS[0], *AZ_NAS, AZ_NAS[0])
     out = tmp_path / "s.parquet"
-    result = find(Rooted(), Algorithm1(20), iterations=80, proxies=members, out=out)
+    heavy = Ranked(score, *members)
+    result = find(Rooted(), Algorithm1(20), heavy, iterations=80, out=out)
     assert list(result.log) == ["step", "structure", *AZ_NAS, "macs", "params", "seconds"]
     best = aggregate(result.log, proxies=members).idxmax()
     assert result.structure == result.log["structure"][best]
@@ -286,7 +300,7 @@ def test_a_repeated_member_weighs_twice_and_is_logged_once(tmp_path):
     assert find(Rooted(), Algorithm1(20), iterations=80, out=tmp_path / "p.parquet").log[
         "structure"
     ].tolist() != (result.log["structure"].tolist())
-    again = find(Rooted(), Algorithm1(20), iterations=80, proxies=members, out=out)
+    again = find(Rooted(), Algorithm1(20), heavy, iterations=80, out=out)
     assert again.log.equals(result.log)
 
 
@@ -304,9 +318,13 @@ def test_the_log_and_its_summary(tmp_path):
     assert summary["scores"] == log.loc[best, list(AZ_NAS)].to_dict()
     assert summary["macs"] == log["macs"][best] and summary["candidates"] == 50
     assert summary["core_hours"] == pytest.approx(log["seconds"].sum() / 3600)
-    assert summary["settings"]["rule"] == {"name": "Algorithm1", "population": 20}
+    assert summary["settings"]["rule"] == {
+        "name": "Algorithm1",
+        "population": 20,
+        "generation": 1,
+    }
     assert summary["settings"]["space"] == {"name": "toy", "budget": 30}
-    held = json.loads(pq.read_schema(out).metadata[module.METADATA_KEY])
+    held = json.loads(pq.read_schema(out).metadata[logs.METADATA_KEY])
     assert held == summary["settings"] and held["seed"] == 7
     assert sorted(path.name for path in out.parent.iterdir()) == [
         "toy_30_seed7.json",
@@ -323,7 +341,7 @@ def test_a_full_disk_leaves_the_log_intact(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.pq, "write_table", full)
+    monkeypatch.setattr(logs.pq, "write_table", full)
     with pytest.raises(AzlibError, match="No space left on device; the previous file is untouched"):
         find(Toy(), RandomSearch(), iterations=40, out=out)
     assert out.read_bytes() == before and not list(tmp_path.glob("*.tmp"))
@@ -339,7 +357,7 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path):
         find(Toy(), RandomSearch(), iterations=20, out=out, seed=8)
     different = (
         r"rule.name='RandomSearch' \(now 'Algorithm1'\), space.budget=30 \(now 31\), "
-        r"rule.population=None \(now 9\)"
+        r"rule.population=None \(now 9\), rule.generation=None \(now 1\)"
     )
     with pytest.raises(AzlibError, match=different):
         find(Toy(31), Algorithm1(9), iterations=20, out=out)
@@ -353,14 +371,17 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path):
     [
         ("population=1024 is larger than iterations=100", {"rule": Algorithm1()}),
         ("population=100 is larger than iterations=99", {"rule": RegularisedEvolution()}),
-        ("iterations=0: expected at least 1", {"iterations": 0}),
-        ("generation=0: expected at least 1", {"generation": 0}),
-        ("workers=0: expected at least 1", {"workers": 0}),
-        ("seed=-1: expected at least 0", {"seed": -1}),
+        ("iterations=0: expected an integer of at least 1", {"iterations": 0}),
+        ("workers=0: expected an integer of at least 1", {"workers": 0}),
+        ("seed=-1: expected an integer from 0 to", {"seed": -1}),
+        ("seed=9223372036854775808: expected", {"seed": 2**63}),
+        ("expected at most 10,000,000", {"iterations": 10**12}),
         ("out='a.json': expected a name that ends in .parquet", {"out": "a.json"}),
-        ("unknown score 'complexty'. Did you mean 'complexity'", {"proxies": ["complexty"]}),
-        ("unknown proxy 'complexty'", {"proxies": "complexty"}),
-        (r"columns \['macs'\] of its own", {"proxies": ["macs"]}),
+        (
+            "unknown score 'complexty'. Did you mean 'complexity'",
+            {"score": Ranked(score, "complexty")},
+        ),
+        (r"columns \['macs'\] of its own", {"score": Ranked(score, "macs")}),
         ("cannot be sent to processes", {"score": lambda arch: {}, "workers": 2}),
         ("10,000 candidates in a row were illegal.*raise a limit of Toy", {"space": Toy(-1)}),
     ],
@@ -373,9 +394,9 @@ def test_bad_input(text, options):
 
 
 def test_bad_rules():
-    with pytest.raises(AzlibError, match="population=1: Algorithm 1 needs at least 2"):
+    with pytest.raises(AzlibError, match="population=1: expected an integer of at least 2"):
         Algorithm1(1)
-    with pytest.raises(AzlibError, match="tournament=0: both must be at least 1"):
+    with pytest.raises(AzlibError, match="tournament=0: expected an integer of at least 1"):
         RegularisedEvolution(10, 0)
     with pytest.raises(AzlibError, match="below the smallest network"):
         MobileNetV2(budget=1e6)
@@ -387,7 +408,7 @@ def test_a_search_in_which_everything_fails_stops(tmp_path):
 
     out = tmp_path / "log.parquet"
     with pytest.raises(AzlibError, match=r"no candidate could be scored.*RuntimeError: broken"):
-        find(Toy(), RandomSearch(), fails, iterations=100, out=out, generation=4)
+        find(Toy(), RandomSearch(), fails, iterations=100, out=out)
     assert not out.exists()
 
 
@@ -415,8 +436,8 @@ def test_out_of_memory_says_what_to_lower(error):
 def test_live_scores(tmp_path):
     space = NASBench201(resolution=16)
     rule, out = Algorithm1(13), tmp_path / "log.parquet"
-    live = Live(space, batch=2, resolution=8)
-    result = search(space, rule, live, iterations=14, out=out, progress=False)
+    live = Live.at(space, batch=2, resolution=8)
+    result = find(space, rule, live, iterations=14, seed=123, out=out)
     row = result.log.iloc[-1]
     assert row["complexity"] == space.count(row["structure"])["macs"]  # not at resolution 8
     again = azlib.score(
@@ -426,32 +447,40 @@ def test_live_scores(tmp_path):
         macs=row["macs"],
         architecture=row["structure"],
     )
-    assert row[list(AZ_NAS)].tolist() == pytest.approx(list(again.values()), nan_ok=True)
-    assert result.summary["settings"]["score"]["resolution"] == 8
-    with pytest.raises(AzlibError, match=r"score.resolution=8 \(now 9\)"):
-        search(space, rule, replace(live, resolution=9), iterations=14, out=out, progress=False)
+    assert row[list(AZ_NAS)].to_dict() == again  # both on one thread, so to the last digit
+    assert result.summary["settings"]["score"]["settings"]["input_shape"] == [2, 3, 8, 8]
+    other = Live.at(space, batch=2, resolution=9)
+    with pytest.raises(AzlibError, match=r"score.settings.input_shape=\[2, 3, 8, 8\] \(now"):
+        find(space, rule, other, iterations=14, seed=123, out=out)
 
 
 def test_vision_transformers_are_scored_with_their_own_weights():
     space = AutoFormer("tiny", resolution=32)
-    live = Live(space, space.proxies, batch=2)
+    live = Live.at(space, "paper", batch=2, resolution=32)
     arch = space.sample_legal(np.random.default_rng(0))
     first = live(arch)
     assert list(first) == list(space.proxies) and live(arch) == first
-    assert replace(live, init="plain_norm")(arch) != first
-    larger = replace(live, resolution=48)(arch)  # of a network built for 48 pixels
+    assert replace(live, settings=live.settings.changed(init="plain_norm"))(arch) != first
+    larger = replace(live, settings=live.settings.sized(resolution=48))(
+        arch
+    )  # of a network built for 48 pixels
     assert larger["expressivity"] != first["expressivity"]
     assert larger["complexity"] == space.count(arch)["macs"]  # costs are the space's
     with pytest.raises(AzlibError, match="resolution 40 does not split into 16-pixel patches"):
-        find(space, RandomSearch(), replace(live, resolution=40), iterations=99)
+        find(
+            space,
+            RandomSearch(),
+            replace(live, settings=live.settings.sized(resolution=40)),
+            iterations=99,
+        )
 
 
 @pytest.mark.parametrize("space", [MobileNetV2(450e6), AutoFormer("small")], ids=lambda s: s.name)
 def test_presets_are_a_batch_and_a_resolution_by_name(space):
     paper, cpu = Live.at(space, "paper", 5), Live.at(space, "cpu", 5)
-    assert (paper.batch, paper.resolution, paper.seed) == (64, 224, 5)
-    assert cpu.batch * cpu.resolution**2 < 64 * 224**2
-    assert paper.proxies == getattr(space, "proxies", AZ_NAS)
+    assert (paper.settings.input_shape, paper.seed) == ((64, 3, 224, 224), 5)
+    assert cpu.settings.batch * cpu.settings.resolution**2 < 64 * 224**2
+    assert paper.proxies == space.proxies
     with pytest.raises(AzlibError, match=f"unknown preset of {space.name} 'laptop'.*cpu"):
         Live.at(space, "laptop")
     with pytest.raises(AzlibError, match=r"unknown preset of nasbench201 'cpu'.*paper"):
@@ -471,11 +500,13 @@ def test_a_finished_search_is_read_and_not_written_again(tmp_path):
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths] == before
 
 
-def test_random_search_is_the_same_for_any_generation(tmp_path):
+def test_random_search_is_the_same_for_any_generation(tmp_path, monkeypatch):
     out = tmp_path / "log.parquet"
     alone = find(Toy(), RandomSearch(), iterations=30)
-    find(Toy(), RandomSearch(), iterations=20, generation=7, out=out)
-    assert same(find(Toy(), RandomSearch(), iterations=30, generation=4, out=out).log, alone.log)
+    monkeypatch.setattr(RandomSearch, "generation", 7)
+    find(Toy(), RandomSearch(), iterations=20, out=out)
+    monkeypatch.setattr(RandomSearch, "generation", 4)
+    assert same(find(Toy(), RandomSearch(), iterations=30, out=out).log, alone.log)
 
 
 def test_scores_of_another_budget_are_taken_over(tmp_path):
@@ -529,11 +560,11 @@ def test_counts_are_a_score_without_networks():
 
 
 def test_population_is_the_papers_share():
-    assert [share(n) for n in (1, 1000, 2000, 100_000)] == [2, 10, 20, 1024]
+    assert [population_of(n) for n in (1, 1000, 2000, 100_000)] == [2, 10, 20, 1024]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
 def test_cuda_asked_for_and_absent():
     space = NASBench201(resolution=8)
     with pytest.raises(AzlibError, match='PyTorch sees no GPU here: use device="cpu"'):
-        find(space, RandomSearch(), Live(space, device="cuda"), iterations=1)
+        find(space, RandomSearch(), Live.at(space, device="cuda"), iterations=1)

@@ -11,25 +11,34 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from azlib.errors import AzlibError
-from azlib.scoring import scores
-from azlib.scoring.sweep import recompute, sample, score_chunk, sweep
+from azlib.scoring import Execution, FileSettings, files, parts, recompute, sample, sweep
+from azlib.scoring.chunk import score_chunk
 from azlib.search import Live
+from azlib.settings import ScoreSettings
 from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
 from azlib.spaces.mobilenetv2 import SMALLEST
 
-SPACE = nb.NASBench201(resolution=8)
+SPACE = nb.NASBench201(cost_resolution=8)
 ARCHS = list(nb.enumerate_all()[50::1600])  # ten cells
 COLUMNS = ["arch", "seed", "expressivity", "progressivity", "trainability", "complexity", "seconds"]
 
 
-def small(out, **options):
-    options = {"archs": ARCHS, "batch": 4, "workers": 1, "progress": False, **options}
-    return scores.read(sweep(SPACE, out, **options))
+def small(out, *, space=SPACE, seeds=(1,), archs=ARCHS, unique=False, batch=4, **options):
+    """The scores of a sweep of ten cells, four images of 8×8 pixels, without a progress bar.
+
+    options: fields of `Execution`, or else changes of the settings.
+    """
+    how = {name: options.pop(name) for name in vars(Execution()) if name in options}
+    settings = ScoreSettings.for_space(space, batch=batch, **options)
+    execution = Execution(**{"workers": 1, "progress": False, **how})
+    which = {"seeds": seeds, "archs": archs, "unique": unique}
+    return files.read(sweep(space, out, settings, execution=execution, **which))
 
 
 def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
@@ -98,15 +107,15 @@ def test_killed_sweep_continues_without_loss_or_repetition(tmp_path):
 def test_resuming_with_another_list_or_settings_is_refused(tmp_path):
     out = tmp_path / "s.parquet"
     small(out, archs=ARCHS[:2])
-    with pytest.raises(AzlibError, match=r"other settings: batch=4 \(now 8\)"):
+    with pytest.raises(AzlibError, match=r"other settings: .*\[4, 3, 8, 8\] \(now \[8, 3, 8"):
         small(out, archs=ARCHS[:2], batch=8)
-    with pytest.raises(AzlibError, match="other settings: init='kaiming_norm_fanin'"):
+    with pytest.raises(AzlibError, match=r"other settings: score\.init='kaiming_norm_fanin'"):
         small(out, init="plain_norm")
-    parts = tmp_path / "t.parquet.parts"
-    parts.mkdir()
+    folder = tmp_path / "t.parquet.parts"
+    folder.mkdir()
     done = tmp_path / "done.parquet"
     small(done, archs=ARCHS[:2])
-    done.rename(parts / "000000000000-000000000002.parquet")
+    done.rename(folder / "000000000000-000000000002.parquet")
     with pytest.raises(AzlibError, match="holds other architectures"):
         small(tmp_path / "t.parquet", archs=ARCHS[5:])
 
@@ -114,17 +123,17 @@ def test_resuming_with_another_list_or_settings_is_refused(tmp_path):
 class Fragile(nb.NASBench201):
     """A space with one architecture that cannot be built."""
 
-    def build(self, arch):
+    def build(self, arch, resolution=None):
         if arch == ARCHS[4]:
             raise RuntimeError("no such luck")
-        return super().build(arch)
+        return super().build(arch, resolution)
 
 
 def test_a_failing_architecture_is_listed_and_the_sweep_goes_on(tmp_path, capfd):
     out = tmp_path / "s.parquet"
-    options = {"batch": 4, "workers": 1, "progress": False}
-    sweep(Fragile(resolution=8), out, archs=[ARCHS[1], ARCHS[4], ARCHS[3]], **options)
-    assert scores.read(out)["expressivity"].isna().tolist() == [False, True, False]
+    archs = [ARCHS[1], ARCHS[4], ARCHS[3]]
+    frame = small(out, space=Fragile(cost_resolution=8), archs=archs)
+    assert frame["expressivity"].isna().tolist() == [False, True, False]
     shown = capfd.readouterr().out
     assert "no such luck" in shown and "1 architectures failed" in shown
     sheet = json.loads((tmp_path / "s.json").read_text())
@@ -151,6 +160,9 @@ def test_a_setting_that_fails_everywhere_stops_the_sweep(tmp_path):
         ({"resolution": 0}, "expected positive integers"),
         ({"batch": 1}, "must be at least 2"),
         ({"chunk": 0}, "at least 1"),
+        ({"seeds": (2**63,)}, "expected an integer from 0"),
+        ({"seeds": (-1,)}, "expected an integer from 0"),
+        ({"resolution": 100_000}, "at most 4,096"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_scored(tmp_path, options, message):
@@ -174,11 +186,14 @@ def test_duplicates_are_scored_once(tmp_path):
 def test_a_sweep_killed_between_joining_and_cleaning_resumes(tmp_path):
     out = tmp_path / "s.parquet"
     before = small(out, archs=ARCHS[:2])
-    parts = tmp_path / "s.parquet.parts"
-    parts.mkdir()
-    (parts / "000000000000-000000000002.parquet").write_bytes(out.read_bytes())
-    (parts / "notes.parquet").write_text("a stray file")
+    folder = tmp_path / "s.parquet.parts"
+    folder.mkdir()
+    (folder / "000000000000-000000000002.parquet").write_bytes(out.read_bytes())
+    (folder / "half.parquet.tmp").write_text("left over")
+    (folder / "folder.tmp").mkdir()
+    (folder / "notes.parquet").write_text("a stray file")
     assert same(small(out, archs=ARCHS[:3]).iloc[:2], before)
+    assert sorted(path.name for path in folder.iterdir()) == ["folder.tmp", "notes.parquet"]
 
 
 def test_a_file_with_other_columns_is_refused_and_kept(tmp_path):
@@ -205,7 +220,7 @@ def test_unique_scores_each_network_once(tmp_path):
     distinct = {SPACE.canonical(arch) for arch in archs}
     result = small(tmp_path / "s.parquet", archs=archs, unique=True)
     assert set(result["arch"]) == distinct and len(result) == len(distinct) < len(archs)
-    assert scores.read_settings(tmp_path / "s.parquet").unique
+    assert files.read_settings(tmp_path / "s.parquet").unique
 
 
 def test_expand_repeats_distinct_networks_for_the_whole_space():
@@ -213,7 +228,7 @@ def test_expand_repeats_distinct_networks_for_the_whole_space():
     distinct = sorted({nb.canonical(arch) for arch in archs})
     rows = pd.DataFrame({"arch": distinct, "seed": 7, "expressivity": range(len(distinct))})
     rows["complexity"] = [SPACE.count(arch)["macs"] for arch in distinct]
-    whole = scores.expand(rows, SPACE)
+    whole = files.expand(rows, SPACE)
     assert whole["arch"].tolist() == list(archs)
     value = dict(zip(rows["arch"], rows["expressivity"], strict=True))
     assert all(value[nb.canonical(r.arch)] == r.expressivity for r in whole.itertuples())
@@ -223,15 +238,11 @@ def test_expand_repeats_distinct_networks_for_the_whole_space():
 def test_recompute_finds_an_altered_score(tmp_path):
     out = tmp_path / "s.parquet"
     small(out, archs=ARCHS[3:6])
-    assert recompute(out, 3, seed=0) < 1e-3
-    frame = scores.read(out)
+    assert recompute(out, 1000, seed=0) == (3, 0.0)  # all there are, to the last digit
+    frame = files.read(out)
     frame.loc[0, "trainability"] *= 1.01
-    settings = scores.read_settings(out)
-    rows = frame.to_dict("records")
-    from azlib.scoring.sweep import _write
-
-    _write(out, rows, settings)
-    assert recompute(out, 3, seed=0) > 5e-3
+    parts.write(out, frame.to_dict("records"), files.read_settings(out))
+    assert recompute(out, 3, seed=0).difference > 5e-3
 
 
 def test_full_disk_keeps_the_previous_file(tmp_path, monkeypatch):
@@ -244,7 +255,7 @@ def test_full_disk_keeps_the_previous_file(tmp_path, monkeypatch):
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(AzlibError, match=r"cannot write .*No space left on device"):
         small(out, archs=ARCHS[:3])
-    assert scores.read(out).equals(before)
+    assert files.read(out).equals(before)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -253,14 +264,44 @@ def test_a_file_that_is_no_score_file_is_refused(tmp_path, content):
     path = tmp_path / "s.parquet"
     path.write_bytes(content)
     with pytest.raises(AzlibError, match="not a score file"):
-        scores.read(path)
+        files.read(path)
+
+
+@pytest.mark.parametrize(
+    "said", ["[]", "1", "[" * 200_000, '{"space": "nasbench201"}', '{"score": {"batch": 1}}']
+)
+def test_metadata_that_no_sweep_wrote_are_refused(tmp_path, said):
+    path = tmp_path / "s.parquet"
+    table = pa.table({"arch": ["a"], "seed": [1], "expressivity": [0.5], "seconds": [1.0]})
+    pq.write_table(table.replace_schema_metadata({b"azlib": said}), path)
+    with pytest.raises(AzlibError, match="is not a score file of this version, or is damaged"):
+        files.read(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"arch": "a", "seed": 1, "expressivity": "high", "seconds": 1.0}], "not a score file"),
+        ([{"arch": 1, "seed": 1, "expressivity": 0.5, "seconds": 1.0}], "not a score file"),
+        ([], "holds no rows"),
+    ],
+)
+def test_columns_hold_what_they_should(tmp_path, rows, message):
+    path = tmp_path / "s.parquet"
+    table = pa.Table.from_pylist(rows or [{"arch": "a", "seed": 1, "expressivity": 0.5,
+                                           "seconds": 1.0}])  # fmt: skip
+    settings = FileSettings("nasbench201", ScoreSettings(("expressivity",), (4, 3, 8, 8)))
+    table = table.replace_schema_metadata(files.metadata(settings))
+    pq.write_table(table if rows else table.slice(0, 0), path)
+    with pytest.raises(AzlibError, match=message):
+        files.read(path)
 
 
 def test_missing_score_file_says_how_to_make_it(tmp_path):
-    with pytest.raises(AzlibError, match="make scores"):
-        scores.read(tmp_path / "none.parquet")
+    with pytest.raises(AzlibError, match="make it with `azlib scores`"):
+        files.read(tmp_path / "none.parquet")
     with pytest.raises(AzlibError, match="unknown data set"):
-        scores.load("cifar", SPACE)
+        files.load("cifar", SPACE)
 
 
 def test_a_sample_is_always_the_same_and_part_of_a_larger_one():
@@ -270,7 +311,7 @@ def test_a_sample_is_always_the_same_and_part_of_a_larger_one():
         drawn = sample(space, 8)
         assert len(set(drawn)) == 8 and all(map(space.legal, drawn))
         assert sample(space, 3) == drawn[:3]
-        with pytest.raises(AzlibError, match="sample=0: expected at least 1"):
+        with pytest.raises(AzlibError, match="sample=0: expected an integer of at least 1"):
             sample(space, 0)
     with pytest.raises(AzlibError, match="sample=11: expected 1 to 10"):
         sample(SPACE, 11, ARCHS)
@@ -279,7 +320,7 @@ def test_a_sample_is_always_the_same_and_part_of_a_larger_one():
 def test_a_sample_of_more_than_there_are_ends(monkeypatch):
     smallest = get("mobilenetv2").count(SMALLEST)["macs"]
     space = get("mobilenetv2", budget=smallest, max_layers=6)
-    monkeypatch.setattr("azlib.scoring.sweep.TRIES", 3)
+    monkeypatch.setattr("azlib.scoring.architectures.TRIES", 3)
     with monkeypatch.context() as patch:
         patch.setattr(type(space), "sample", lambda self, rng: SMALLEST)
         with pytest.raises(AzlibError, match=r"3 draws in a row .* after 1 architectures; ask for"):
@@ -288,19 +329,18 @@ def test_a_sample_of_more_than_there_are_ends(monkeypatch):
 
 def test_vision_transformers_are_swept_as_their_space_says(tmp_path):
     space = get("autoformer-tiny")
-    options = {"proxies": space.proxies, "batch": 2, "resolution": 32, "workers": 1}
     arch, out = sample(space, 1), tmp_path / "s.parquet"
-    row = scores.read(sweep(space, out, archs=arch, progress=False, **options)).iloc[0]
-    settings = scores.read_settings(out)
-    assert (settings.init, settings.train) == ("own", False)
-    alone = Live(space, space.proxies, seed=1, batch=2, resolution=32)(arch[0])
+    row = small(out, space=space, archs=arch, batch=2, resolution=32).iloc[0]
+    settings = files.read_settings(out).score
+    assert (settings.init, settings.batch_statistics) == ("own", False)
+    alone = Live.at(space, "paper", seed=1, batch=2, resolution=32)(arch[0])
     assert row[list(space.proxies)].to_dict() == alone
-    assert recompute(out, 1, 0) == 0
+    assert recompute(out, 1, 0).difference == 0
 
 
 def test_a_space_too_large_to_enumerate_needs_a_list(tmp_path):
     with pytest.raises(AzlibError, match="too large to enumerate"):
-        sweep(get("mobilenetv2"), tmp_path / "s.parquet", progress=False)
+        sweep(get("mobilenetv2"), tmp_path / "s.parquet")
 
 
 def test_absent_scheduler_is_said(tmp_path, monkeypatch):
@@ -315,7 +355,7 @@ def test_absent_scheduler_is_said(tmp_path, monkeypatch):
 
 
 def test_a_score_does_not_depend_on_what_came_before():
-    settings = scores.Settings("nasbench201", ("expressivity", "trainability"), 4, 8)
+    settings = ScoreSettings(("expressivity", "trainability"), (4, 3, 8, 8))
     alone, _ = score_chunk(SPACE, [(ARCHS[3], 1)], settings)
     after, _ = score_chunk(SPACE, [(ARCHS[7], 2), (ARCHS[2], 1), (ARCHS[3], 1)], settings)
     assert all(alone[0][k] == after[2][k] for k in ("expressivity", "trainability"))
@@ -324,7 +364,7 @@ def test_a_score_does_not_depend_on_what_came_before():
 
 def test_a_long_list_streams(tmp_path, monkeypatch):
     """Half a million ids: never more than the chunks in flight are pulled ahead of the results."""
-    import azlib.scoring.sweep as module
+    module = sys.modules["azlib.scoring.sweep"]
 
     total, chunk = 500_000, 10_000
     pulled, finished, lead = 0, 0, 0
@@ -342,15 +382,16 @@ def test_a_long_list_streams(tmp_path, monkeypatch):
         return [{"arch": a, "seed": s, "expressivity": 1.0, "seconds": 0.0} for a, s in items], []
 
     monkeypatch.setattr(module, "score_chunk", instant)
-    monkeypatch.setattr(module, "executor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(Execution, "executor", lambda _: ThreadPoolExecutor(1))
 
     class Endless(nb.NASBench201):
         def count(self, arch):
             return {"macs": 1.0}
 
     out = tmp_path / "big.parquet"
-    options = {"proxies": "expressivity", "archs": ids(), "chunk": chunk, "workers": 1}
-    sweep(Endless(), out, progress=False, **options)
+    settings = ScoreSettings(("expressivity",))
+    execution = Execution(workers=1, chunk=chunk, progress=False)
+    sweep(Endless(), out, settings, archs=ids(), execution=execution)
     assert lead <= 4 * chunk
     file = pq.ParquetFile(out)
     assert file.metadata.num_rows == total and file.num_row_groups > 5
@@ -360,9 +401,9 @@ def test_a_long_list_streams(tmp_path, monkeypatch):
 
 ORPHAN = """
 import os, time
-from azlib.scoring.sweep import executor
+from azlib.scoring import Execution
 if __name__ == "__main__":
-    with executor(None, 1) as pool:
+    with Execution(workers=1).executor() as pool:
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 120)
         time.sleep(1)
@@ -396,8 +437,7 @@ def test_images_are_looked_for_before_anything_is_scored(tmp_path):
         sweep(
             nb.NASBench201(),
             tmp_path / "a.parquet",
-            proxies="snip",
-            images=f"cifar10={tmp_path / 'nowhere'}",
+            ScoreSettings(("snip",), labelled_images=f"cifar10={tmp_path / 'nowhere'}"),
             archs=[nb.enumerate_all()[0]],
         )
     assert not list(tmp_path.iterdir())
@@ -405,18 +445,18 @@ def test_images_are_looked_for_before_anything_is_scored(tmp_path):
 
 def test_proxies_with_passes_of_their_own_report_their_time(tmp_path):
     archs = list(nb.enumerate_all()[7::6000])
-    options = {"archs": archs, "batch": 4, "workers": 1, "progress": False}
-    space = nb.NASBench201(resolution=8)
-    path = sweep(space, tmp_path / "a.parquet", proxies="az,snip,synflow", **options)
-    frame, settings = scores.read(path), scores.read_settings(path)
+    path = tmp_path / "a.parquet"
+    frame = small(path, archs=archs, proxies=(*SPACE.proxies, "snip", "synflow"))
+    settings = files.read_settings(path).score
     timed = [name for name in frame if name.startswith("seconds_")]
     assert timed == ["seconds_snip", "seconds_synflow"] and (frame[timed] > 0).all(axis=None)
     assert (frame[timed].sum(axis=1) < frame["seconds"]).all()
-    assert settings.images == "patches" and settings.input == "gaussian"
-    assert recompute(path, 2, seed=0) == 0
+    assert settings.labelled_images == "patches" and settings.noise_source == "gaussian"
+    assert recompute(path, 2, seed=0).difference == 0
 
 
 def test_a_score_file_does_not_say_where_images_were_kept():
-    settings = scores.Settings("toy", ("snip",), 8, 8, input="cifar10=/home/me", images="cifar10=x")
-    assert settings.without_folders().input == settings.without_folders().images == "cifar10"
-    assert scores.Settings("toy", (), 8, 8).without_folders() == scores.Settings("toy", (), 8, 8)
+    kept = ScoreSettings(noise_source="cifar10=/home/me", labelled_images="cifar10=x")
+    named = kept.without_folders()
+    assert named.noise_source == named.labelled_images == "cifar10"
+    assert ScoreSettings().without_folders() == ScoreSettings()

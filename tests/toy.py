@@ -9,11 +9,13 @@ from hashlib import sha256
 from typing import ClassVar
 
 from azlib.aggregation import AZ_NAS
+from azlib.scoring import Execution
 from azlib.search import Algorithm1, search
+from azlib.spaces.base import SearchSpace
 
 
 @dataclass(frozen=True)
-class Toy:
+class Toy(SearchSpace):
     """Words of six letters a to j; their sum, the MACs in millions, must stay within a budget."""
 
     budget: int = 30
@@ -59,5 +61,6 @@ def deadly_score(arch):
 
 
 def slow_search(out=None):
-    options = {"iterations": 240, "generation": 3, "checkpoint": 0, "progress": False}
-    return search(Rooted(), Algorithm1(30), slow_score, seed=7, out=out, **options)
+    rule = Algorithm1(30, generation=3)
+    execution = Execution(workers=1, checkpoint=0, progress=False)
+    return search(Rooted(), rule, slow_score, iterations=240, seed=7, out=out, execution=execution)

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from azlib.errors import AzlibError, unknown
+from azlib.errors import AzlibError, reason, unknown
 from azlib.files import RestrictedUnpickler
 from azlib.inputs import gaussian
 
@@ -280,7 +280,7 @@ def _from_file(file: Path, name: str, known: _TrainingSet) -> tuple[np.ndarray, 
         return _arrays(rows.reshape(-1, 3, known.size, known.size), labels, known)
     except Exception as error:  # a damaged file can fail in any way
         raise AzlibError(
-            f"{file} is damaged or not a {name} training file: {_reason(error)}; download it again"
+            f"{file} is damaged or not a {name} training file: {reason(error)}; download it again"
         ) from error
 
 
@@ -295,7 +295,7 @@ def _from_hub(name: str, known: _TrainingSet) -> tuple[np.ndarray, np.ndarray]:
         return _arrays(pixels, rows[known.labels.removesuffix("s")], known)
     except Exception as error:  # no network, another layout, a full disk
         raise AzlibError(
-            f"{name}=hf: {known.hub} cannot be loaded: {_reason(error)}; give {name}=FOLDER"
+            f"{name}=hf: {known.hub} cannot be loaded: {reason(error)}; give {name}=FOLDER"
         ) from error
 
 
@@ -311,8 +311,3 @@ def _arrays(pixels, labels, known: _TrainingSet) -> tuple[np.ndarray, np.ndarray
     labels = labels.astype(np.int64) - known.first
     kept = (labels >= 0) & (labels < known.classes)
     return pixels[kept], labels[kept]
-
-
-def _reason(error: Exception) -> str:
-    """One line about any exception."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

@@ -19,7 +19,7 @@ from azlib.proxies import (
     zen,
     zico,
 )
-from azlib.proxies.network import check_settings, rank, score, score_in_place
+from azlib.proxies.network import Scored, check_device, one_thread, rank, score, score_in_place
 from azlib.proxies.probe import Probe, count_macs
 from azlib.proxies.registry import REGISTRY, Proxy, members, names, proxy
 
@@ -27,9 +27,10 @@ __all__ = [
     "REGISTRY",
     "Probe",
     "Proxy",
+    "Scored",
     "activation_patterns",
     "az",
-    "check_settings",
+    "check_device",
     "count_macs",
     "gradsign",
     "graph",
@@ -37,6 +38,7 @@ __all__ = [
     "members",
     "names",
     "ntk",
+    "one_thread",
     "proxy",
     "rank",
     "saliency",

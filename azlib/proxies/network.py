@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -12,134 +14,146 @@ from torch import Tensor, nn
 
 from azlib.aggregation import AZ_NAS, aggregate
 from azlib.aggregation import rank as rank_values
-from azlib.errors import AzlibError, unknown
-from azlib.inputs import check_shape, gaussian, generator
+from azlib.errors import AzlibError
+from azlib.inputs import gaussian, generator
 from azlib.inputs.images import batch as source_batch
-from azlib.inputs.initialisation import INITIALISATIONS
 from azlib.proxies.probe import Probe, channels_last
 from azlib.proxies.registry import REGISTRY, members, names
+from azlib.settings import IMAGE_SHAPE, ScoreSettings, check_seed
+
+
+class Scored(NamedTuple):
+    """The value of each proxy, and the processor time in seconds that it took."""
+
+    values: dict[str, float]
+    seconds: dict[str, float]
 
 
 def score(
     model: nn.Module,
-    input_shape: tuple[int, ...] = (64, 3, 32, 32),
+    input_shape: tuple[int, ...] = IMAGE_SHAPE,
     *,
     seed: int = 1,
     proxies: str | Iterable[str] = "az",
     blocks: list[str] | None = None,
     init: str | None = "kaiming_norm_fanin",
-    train: bool = True,
+    batch_statistics: bool = True,
     macs: float | None = None,
-    input: str = "gaussian",
-    images: str | Sequence[tuple[Tensor, Tensor]] = "patches",
+    noise_source: str = "gaussian",
+    labelled_images: str | Sequence[tuple[Tensor, Tensor]] = "patches",
     architecture: str | None = None,
     device: str = "cpu",
 ) -> dict[str, float]:
-    """Scores one network; the model passed in is not changed.
+    """Scores one network. The model that is passed in is not changed.
 
-    input_shape: (B, C, H, W) of the input. seed: with `architecture` (default: the
-    printed form of the model) fixes weights, input and ±1 vectors. proxies: "az" or names.
-    blocks: names of the primary blocks (default: `model.primary_blocks`). init: one of
-    `weights.INITIALISATIONS`, or None to keep the model's weights; it draws convolutions and linear
-    layers anew, parameters of other kinds keep the model's values. train: batch statistics in
-    normalisation layers for AZ-NAS' proxies (the paper's setting for CNNs; ViTs use False). macs:
-    complexity if it is already known. input: "gaussian" (the paper's), or a source of real images
-    to feed to the proxies that read noise. images: for proxies that read real images by
-    definition, a source named in `azlib.inputs.images` or your own batches [(images, labels), ...].
+    A score depends on (architecture, settings, seed) alone. It is computed on one thread, as in a
+    sweep, so that both give the same number on one machine; another processor, or another build of
+    PyTorch, changes it by round-off.
 
-    Returns {name: float}. Raises `AzlibError` for an unknown proxy, initialisation or block, an
-    input that does not fit, and a device that is not there.
+    Args:
+        model: any network; it is copied.
+        input_shape: shape of the input, batch first: (B, C, H, W) for images.
+        seed: together with `architecture` it fixes weights, input and random signs.
+        proxies: "az" for the four of AZ-NAS, or names of proxies or assemblies.
+        blocks: names of the modules whose outputs AZ-NAS reads; by default
+            `model.primary_blocks`.
+        init: how the weights of convolutions and linear layers are drawn (see
+            `settings.INITIALISATIONS`); other parameters keep the model's values. None keeps all
+            of the model's weights.
+        batch_statistics: whether normalisation layers use batch statistics while the AZ-NAS
+            proxies are read. That is the paper's setting for CNNs; for vision transformers it is
+            False.
+        macs: the complexity in multiply-accumulates per image, if it is already known.
+        noise_source: "gaussian" as in the paper, or a source of real images that is fed to the
+            proxies that read noise.
+        labelled_images: for proxies that are defined on labelled images: a source named in
+            `azlib.inputs.images`, or your own batches [(images, labels), ...].
+        architecture: text that identifies the network; by default its printed form.
+        device: "cpu" or "cuda".
+
+    Returns:
+        The value of each proxy by its name; higher is better, NaN where it is not defined.
+
+    Raises:
+        AzlibError: for an unknown proxy, initialisation or block, for an input that does not fit,
+            and for a device that is not there.
     """
-    key = architecture if architecture is not None else repr(model)
-    return score_in_place(
-        copy.deepcopy(model),
+    own = labelled_images if not isinstance(labelled_images, str) else None
+    settings = ScoreSettings(
+        tuple(names(proxies)),
         input_shape,
-        key,
-        seed=seed,
-        proxies=proxies,
-        blocks=blocks,
-        init=init,
-        train=train,
-        macs=macs,
-        input=input,
-        images=images,
-        device=device,
+        init,
+        batch_statistics,
+        noise_source,
+        None if own is not None else labelled_images,
+        device,
     )
+    key = repr(model) if architecture is None else architecture
+    copied = copy.deepcopy(model)
+    return score_in_place(copied, key, seed, settings, blocks=blocks, macs=macs, batches=own).values
 
 
 def score_in_place(
     model: nn.Module,
-    input_shape: tuple[int, ...],
     architecture: str,
-    *,
     seed: int,
-    proxies: str | Iterable[str] = "az",
+    settings: ScoreSettings,
+    *,
     blocks: list[str] | None = None,
-    init: str | None = "kaiming_norm_fanin",
-    train: bool = True,
     macs: float | None = None,
-    input: str = "gaussian",
-    images: str | Sequence[tuple[Tensor, Tensor]] = "patches",
-    device: str = "cpu",
-    seconds: dict[str, float] | None = None,
-) -> dict[str, float]:
-    """`score` without the copy, for a network built for this purpose: its weights are replaced.
-
-    seconds: is given the processor time of each proxy.
-    """
-    chosen = names(proxies)
-    check_settings(init, device, input_shape)
-    model.to(device)
-    rng = generator(seed, architecture, "input")
-    if input == "gaussian":
-        inputs = gaussian(tuple(input_shape), rng)
-    else:
-        inputs, _ = source_batch(input, tuple(input_shape), 1000, rng)  # of any class
-    probe = Probe(
-        model,
-        channels_last(inputs).to(device),
-        generator(seed, architecture, "signs"),
-        blocks,
-        macs,
-        init,
-        train,
-        images,
-        architecture,
-        seed,
-    )
-    scores = {}
-    with torch.random.fork_rng():
-        for name in chosen:
+    batches: Sequence[tuple[Tensor, Tensor]] | None = None,
+) -> Scored:
+    """`score` without the copy, for a network built for this purpose: its weights are replaced."""
+    check_seed(seed)
+    check_device(settings.device)
+    with one_thread(), torch.random.fork_rng():
+        model.to(settings.device)
+        inputs = channels_last(_noise(settings, generator(seed, architecture, "input")))
+        inputs = inputs.to(settings.device)
+        probe = Probe(model, inputs, settings, architecture, seed, blocks, macs, batches)
+        values, seconds = {}, {}
+        for name in names(settings.proxies):
             start = time.process_time()
-            # What the model itself draws, dropout for one, is seeded too.
+            # What the model itself draws, for example in dropout, is seeded too.
             torch.manual_seed(probe.stream("forward").initial_seed())
-            scores[name] = probe.run(REGISTRY[name])
-            if seconds is not None:
-                seconds[name] = time.process_time() - start
-    return scores
+            values[name] = probe.run(REGISTRY[name])
+            seconds[name] = time.process_time() - start
+    return Scored(values, seconds)
 
 
-def check_settings(init: str | None, device: str, input_shape: tuple[int, ...]) -> None:
-    """Raises `AzlibError` for an initialisation, device or input shape that cannot be."""
-    if init not in (None, "own", *INITIALISATIONS):
-        raise unknown("initialisation", init, INITIALISATIONS)
+def _noise(settings: ScoreSettings, rng: torch.Generator) -> Tensor:
+    """The batch that is fed to proxies that read noise."""
+    shape = settings.input_shape
+    if settings.noise_source == "gaussian":
+        return gaussian(shape, rng)
+    return source_batch(settings.noise_source, shape, 1000, rng)[0]  # images of any class
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, PyTorch computes on one thread, so that sums are always taken in the same order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise unknown("device", device, ["cpu", "cuda", "cuda:0"]) from None
-    if kind == "cuda" and not torch.cuda.is_available():
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def check_device(device: str) -> None:
+    """Raises `AzlibError` for a GPU that PyTorch does not see here."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
         raise AzlibError(f'device="{device}" but PyTorch sees no GPU here: use device="cpu"')
-    check_shape(input_shape)
 
 
 def rank(
     models: Sequence[nn.Module],
-    input_shape: tuple[int, ...] = (64, 3, 32, 32),
+    input_shape: tuple[int, ...] = IMAGE_SHAPE,
     *,
     method: str = "log",
     **settings,
 ) -> pd.DataFrame:
-    """Ranks networks against each other: their scores, the ranks, and their sum by Eq. 12.
+    """Ranks networks against each other: their scores, the ranks, and the sum of Eq. 12.
 
     models: at least two networks (an AZ-NAS score means something only among others); settings
     are those of `score`; `proxies="az-graph"` ranks by that assembly, any name of

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import proxy
-from azlib.trace import forward
+from azlib.trace import differentiable, forward
 
 _TE_NAS = "Chen et al., ICLR 2021 (TE-NAS)"
 _WORST_KAPPA = 1e5  # what TE-NAS' code gives to a network without gradient
@@ -27,15 +27,9 @@ def tangent_kernel(probe: Probe) -> Tensor:
     """
     weights = [p for name, p in probe.model.named_parameters() if "weight" in name]
     images, _ = probe.batch()
-    flags = [p.requires_grad for p in weights]
-    try:
-        for p in weights:
-            p.requires_grad_(True)
+    with differentiable(probe.model, weights):
         sums = forward(probe.model, images).sum(1)
         rows = [torch.autograd.grad(s, weights, retain_graph=True, allow_unused=True) for s in sums]
-    finally:
-        for p, flag in zip(weights, flags, strict=True):
-            p.requires_grad_(flag)
     kernel = torch.zeros(len(sums), len(sums), dtype=torch.float64, device=sums.device)
     for gradients in zip(*rows, strict=True):
         if gradients[0] is not None:  # the parameter is used

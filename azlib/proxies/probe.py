@@ -16,30 +16,33 @@ from azlib.inputs import generator
 from azlib.inputs.images import batch as source_batch
 from azlib.inputs.initialisation import initialise
 from azlib.proxies.registry import Proxy
+from azlib.settings import ScoreSettings
 from azlib.trace import Trace, forward, trace
 
 
 @dataclass
 class Probe:
-    """One network at one seed; what several proxies read is computed once.
+    """One network at one seed. What several proxies read is computed once.
 
-    model: on its device. inputs: (B, ...), Gaussian noise. rng: for the ±1 vectors. macs:
-    multiply-accumulates per image, counted when not given. init: initialisation of the network,
-    None to keep its weights whatever a proxy asks for. train: mode of AZ-NAS' own pass. images:
-    source of real images (see `azlib.inputs.images`), or one (images, labels) pair per batch.
+    model: a network on the device of the settings; `prepare` draws its weights.
+    inputs: (B, ...), the noise that proxies read.
+    settings: what the scores depend on besides architecture and seed.
+    architecture, seed: together they fix every random stream.
+    blocks: names of the primary blocks, by default those that the model names itself.
+    macs: multiply-accumulates per image, counted when not given.
+    batches: the user's own images with labels, one (images, labels) pair per batch; by default
+        they come from `settings.labelled_images`.
     """
 
     model: nn.Module
     inputs: Tensor
-    rng: torch.Generator
-    blocks: list[str] | None = None
-    macs: float | None = None
-    init: str | None = None
-    train: bool = True
-    images: str | Sequence[tuple[Tensor, Tensor]] = "patches"
+    settings: ScoreSettings
     architecture: str = ""
     seed: int = 1
-    _drawn: str | None = field(default=None, init=False)  # the weights the model holds now
+    blocks: list[str] | None = None
+    macs: float | None = None
+    batches: Sequence[tuple[Tensor, Tensor]] | None = None
+    _drawn: str | None = field(default=None, init=False)  # the weights that the model holds now
     _kept: dict[Callable, Any] = field(default_factory=dict, init=False)
 
     def run(self, proxy: Proxy) -> float:
@@ -48,9 +51,13 @@ class Probe:
         return float(proxy.function(self))
 
     def prepare(self, init: str | None = None) -> None:
-        """Puts the network at an initialisation (None: `self.init`), running statistics as new."""
-        wanted = init or self.init
-        if self.init is not None:
+        """Draws the weights that a proxy asks for, and makes running statistics as good as new.
+
+        init: an initialisation, or None for that of the settings. Where the settings keep the
+        network's own weights (`init=None`), nothing is drawn whatever a proxy asks for.
+        """
+        wanted = init or self.settings.init
+        if self.settings.init is not None:
             if wanted != self._drawn:
                 initialise(self.model, wanted, self.stream("weights"))
                 self._drawn = wanted
@@ -71,8 +78,8 @@ class Probe:
 
     @cached_property
     def trace(self) -> Trace:
-        self.model.train(self.train)
-        return trace(self.model, self.inputs, self.rng, self.blocks)
+        self.model.train(self.settings.batch_statistics)
+        return trace(self.model, self.inputs, self.stream("signs"), self.blocks)
 
     @cached_property
     def cost(self) -> float:
@@ -96,11 +103,11 @@ class Probe:
 
     def batch(self, number: int = 0) -> tuple[Tensor, Tensor]:
         """Batch `number` of real images, shaped like `inputs`, and their labels (B,), int64."""
-        if isinstance(self.images, str):
-            rng = self.stream(f"images{number}")
-            x, y = source_batch(self.images, tuple(self.inputs.shape), self.classes, rng)
+        if self.batches is not None:
+            x, y = given_batch(self.batches, number, self.classes)
         else:
-            x, y = given_batch(self.images, number, self.classes)
+            source, rng = self.settings.labelled_images or "patches", self.stream(f"images{number}")
+            x, y = source_batch(source, tuple(self.inputs.shape), self.classes, rng)
         return channels_last(x).to(self.inputs.device), y.to(self.inputs.device)
 
 
@@ -109,16 +116,18 @@ def channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
 
-def given_batch(images, number: int, classes: int) -> tuple[Tensor, Tensor]:
+def given_batch(
+    batches: Sequence[tuple[Tensor, Tensor]], number: int, classes: int
+) -> tuple[Tensor, Tensor]:
     """One of the user's own batches. Raises `AzlibError` for a missing one and missing labels."""
-    pairs = list(images)
+    pairs = list(batches)
     if number >= len(pairs):
         raise AzlibError(
-            f"this proxy reads {number + 1} batches of images: images holds {len(pairs)}"
+            f"this proxy reads {number + 1} batches of images: labelled_images holds {len(pairs)}"
         )
     pair = pairs[number]
     if not isinstance(pair, tuple | list) or len(pair) != 2 or pair[1] is None:
-        raise AzlibError("this proxy needs labels: give images=[(images, labels), ...]")
+        raise AzlibError("this proxy needs labels: give labelled_images=[(images, labels), ...]")
     x, y = pair
     if len(x) != len(y) or y.dtype != torch.int64 or y.min() < 0 or y.max() >= classes:
         raise AzlibError(f"labels must be one integer from 0 to {classes - 1} for each image")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from azlib.errors import AzlibError
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import proxy
-from azlib.trace import forward
+from azlib.trace import differentiable, forward
 
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -34,21 +33,6 @@ def layer_weights(model: nn.Module) -> list[Tensor]:
             "has none: score it with another proxy"
         )
     return list(dict.fromkeys(weights))
-
-
-@contextmanager
-def differentiable(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[None]:
-    """Inside, gradients flow to these parameters of the model alone, frozen ones included."""
-    wanted = set(map(id, parameters))
-    flags = [(p, p.requires_grad) for p in model.parameters()]
-    try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(id(parameter) in wanted)
-        with torch.enable_grad():
-            yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 def gradients(value: Tensor, inputs: list[Tensor], create_graph: bool = False) -> list[Tensor]:

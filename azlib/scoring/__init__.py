@@ -1,1 +1,21 @@
 """Scores of many architectures: on processes or a cluster, resumable, in files with datasheets."""
+
+from __future__ import annotations
+
+from azlib.scoring.architectures import sample
+from azlib.scoring.files import FileSettings, load, load_nearest, read, read_settings
+from azlib.scoring.pool import Execution
+from azlib.scoring.recompute import recompute
+from azlib.scoring.sweep import sweep
+
+__all__ = [
+    "Execution",
+    "FileSettings",
+    "load",
+    "load_nearest",
+    "read",
+    "read_settings",
+    "recompute",
+    "sample",
+    "sweep",
+]

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from azlib.search.loop import (
-    COSTS,
-    METADATA_KEY,
+from azlib.search.history import COSTS, History
+from azlib.search.loop import Result, incumbents, search
+from azlib.search.rules import (
     START,
     Algorithm1,
-    Count,
-    History,
-    Live,
     RandomSearch,
     RegularisedEvolution,
-    Result,
-    incumbents,
-    search,
-    share,
+    Rule,
+    population_of,
 )
+from azlib.search.scorers import Count, Known, Live, Scorer
 
 __all__ = [
     "COSTS",
-    "METADATA_KEY",
     "START",
     "Algorithm1",
     "Count",
     "History",
+    "Known",
     "Live",
     "RandomSearch",
     "RegularisedEvolution",
     "Result",
+    "Rule",
+    "Scorer",
     "incumbents",
+    "population_of",
     "search",
-    "share",
 ]

@@ -1,0 +1,62 @@
+"""Scores of a few architectures, one after another: the work of one task."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import time
+
+from azlib.errors import AzlibError, out_of_memory, reason
+from azlib.settings import ScoreSettings
+from azlib.spaces.base import SearchSpace
+
+
+def score_chunk(
+    space: SearchSpace, items: list[tuple[str, int]], settings: ScoreSettings
+) -> tuple[list[dict], list[str]]:
+    """Rows of scores for (architecture, seed) pairs, and a line for each that failed.
+
+    A failed architecture has NaN for every proxy, so that one bad network does not end a night's
+    work. Raises `AzlibError` when memory runs out, as then all others would fail as well.
+    """
+    from azlib.proxies import REGISTRY
+
+    keep_freed_memory()
+    rows, failures = [], []
+    timed = [name for name in settings.proxies if not REGISTRY[name].shared]
+    for arch, seed in items:
+        start = time.process_time()
+        values = dict.fromkeys(settings.proxies, math.nan)
+        spent = dict.fromkeys(timed, math.nan)
+        try:
+            scored = score_architecture(space, arch, seed, settings)
+            values, spent = scored.values, scored.seconds
+        except Exception as error:  # one bad architecture must not end a night's sweep
+            if out_of_memory(error):
+                raise AzlibError(f"out of memory on {arch}: lower batch or workers") from error
+            failures.append(f"{arch} seed {seed}: {reason(error)}")
+        seconds = time.process_time() - start
+        times = {f"seconds_{name}": spent[name] for name in timed}
+        rows.append({"arch": arch, "seed": seed, **values, **times, "seconds": seconds})
+    return rows, failures
+
+
+def score_architecture(space: SearchSpace, arch: str, seed: int, settings: ScoreSettings):
+    """Builds one network at the resolution of the settings and scores it; costs are the space's.
+
+    Returns a `proxies.Scored`.
+    """
+    from azlib.proxies import score_in_place
+
+    model = space.build(arch, settings.resolution)
+    return score_in_place(model, arch, seed, settings, macs=space.count(arch)["macs"])
+
+
+def keep_freed_memory() -> None:
+    """Asks glibc to keep freed blocks: features of 4 MB otherwise cost a page fault per 4 kB."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, mmap_threshold = -1, -3
+        libc.mallopt(trim_threshold, 1 << 30)
+        libc.mallopt(mmap_threshold, 1 << 30)

@@ -1,0 +1,51 @@
+"""The JSON file beside a score file: what the scores are and how they came about."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from azlib.files import replacing
+from azlib.scoring.files import FileSettings, read
+
+
+def write_datasheet(out: Path, settings: FileSettings) -> None:
+    """Writes `<out>.json`: settings, seeds, time, checksum, versions and machine."""
+    scores = read(out)
+    sheet = {
+        "file": out.name,
+        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+        "rows": len(scores),
+        "seeds": sorted(int(seed) for seed in scores["seed"].unique()),
+        "settings": settings.to_dict(),
+        "seconds_per_architecture": {
+            "median": float(scores["seconds"].median()),
+            "total_hours": float(scores["seconds"].sum() / 3600),
+        },
+        "failed": int(scores[list(settings.score.proxies)].isna().all(axis=1).sum()),
+        **machine(),
+    }
+    with replacing(out.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(sheet, indent=2) + "\n")
+
+
+def machine() -> dict[str, object]:
+    """Versions of the packages that compute scores, of Python, and the processor."""
+    return {
+        "versions": {name: metadata.version(name) for name in ("azlib", "torch", "numpy")},
+        "python": platform.python_version(),
+        "cpu": _cpu_name(),
+    }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()}, {os.cpu_count()} cores"
+    return platform.processor() or platform.machine()
