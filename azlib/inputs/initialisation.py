@@ -26,7 +26,7 @@ def _uniform(bound: Callable[[int, int], float]):
     return lambda w, fans, g: w.uniform_(-bound(*fans), bound(*fans), generator=g)
 
 
-INITIALISATIONS: dict[str, Callable[[Tensor, tuple[int, int], torch.Generator], Tensor]] = {
+INITIALISATIONS: dict[str, Callable[[Tensor, tuple[int, int], torch.Generator | None], Tensor]] = {
     "kaiming_norm_fanin": _normal(lambda fan_in, _: sqrt(2 / fan_in)),
     "kaiming_norm_fanout": _normal(lambda _, fan_out: sqrt(2 / fan_out)),
     "kaiming_uni_fanin": _uniform(lambda fan_in, _: sqrt(6 / fan_in)),
@@ -45,7 +45,7 @@ OF_BASELINES = {
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, method: str, generator: torch.Generator) -> None:
+def initialise(model: nn.Module, method: str, generator: torch.Generator | None = None) -> None:
     """Draws all weights of `model` anew, in place, in the order of `model.modules()`.
 
     method: one of `INITIALISATIONS` or `OF_BASELINES`; "kaiming_norm_fanin" is the paper's for

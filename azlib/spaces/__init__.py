@@ -1,44 +1,66 @@
-"""Search spaces: strings ↔ architectures, sampling and mutation, networks, costs.
+"""Search spaces: architectures as strings, their networks and their costs.
 
-Every space is a frozen dataclass with `name`, `input_shape`, `sample(rng)`, `mutate(arch, rng)`,
-`legal(arch)`, `build(arch)` and `count(arch)`; architectures are strings.
+`base` says what a search space is. Every space is a package of its own, in which `text` reads and
+writes architectures, `cost` counts, `network` holds the torch modules and `space` puts them
+together. Nothing here loads torch before a network is built.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Any
+
 from azlib.errors import unknown
+from azlib.spaces.autoformer import AutoFormer
+from azlib.spaces.base import EnumerableSpace, Preset, SearchSpace, check_space
+from azlib.spaces.mobilenetv2 import MobileNetV2
+from azlib.spaces.nasbench201 import NASBench201
 
-NAMES = (
-    "nasbench201",
-    "nasbench201-full",
-    "mobilenetv2",
-    "mobilenetv2-superblocks",
-    "autoformer-tiny",
-    "autoformer-small",
-    "autoformer-base",
+__all__ = ["NAMES", "EnumerableSpace", "Preset", "SearchSpace", "check_space", "get"]
+
+Kind = type[NASBench201] | type[MobileNetV2] | type[AutoFormer]
+
+_SPACES: Mapping[str, tuple[Kind, dict[str, Any]]] = MappingProxyType(
+    {
+        "nasbench201": (NASBench201, {}),
+        "nasbench201-full": (NASBench201, {"name": "nasbench201-full", "lean": False}),
+        "mobilenetv2": (MobileNetV2, {}),
+        "mobilenetv2-superblocks": (MobileNetV2, {"taps": "superblocks"}),
+        "autoformer-tiny": (AutoFormer, {"size": "tiny"}),
+        "autoformer-small": (AutoFormer, {"size": "small"}),
+        "autoformer-base": (AutoFormer, {"size": "base"}),
+    }
 )
+NAMES = tuple(_SPACES)
+"""The names of the search spaces that azlib brings.
+
+"nasbench201-full" builds the benchmark's own networks, dead edges included, where "nasbench201"
+builds lean ones that the AZ-NAS proxies cannot tell from them. "mobilenetv2-superblocks" is the
+space "mobilenetv2" with fewer places at which the proxies read.
+"""
 
 
-def get(name: str, resolution: int | None = None, **options):
-    """The search space of that name; options are the fields of its class.
+def get(name: str, cost_resolution: int | None = None, **options: Any) -> SearchSpace:
+    """The search space of that name.
 
-    "nasbench201-full" builds the benchmark's own networks, dead edges included, where "nasbench201"
-    builds the lean ones that the AZ-NAS proxies cannot tell from them. "mobilenetv2-superblocks" is
-    the MobileNetV2 space with fewer taps. resolution: pixels at which
-    NAS-Bench-201 networks are scored and their MACs counted. The ImageNet spaces count costs at 224
-    pixels, whatever resolution they are scored at.
+    Args:
+        name: one of `NAMES`.
+        cost_resolution: pixels along a side of the images at which costs are counted; None means
+            224 in the ImageNet spaces and the size of the data set in NAS-Bench-201.
+        options: other fields of the class of the space, such as `budget`.
+
+    Raises:
+        AzlibError: for an unknown name or option, and for a value that the space refuses.
     """
-    if name not in NAMES:
+    if name not in _SPACES:
         raise unknown("search space", name, NAMES)
-    if name.startswith("nasbench201"):
-        from azlib.spaces.nasbench201 import NASBench201
-
-        lean = not name.endswith("-full")
-        return NASBench201(resolution=resolution, lean=lean, name=name, **options)
-    if name.startswith("mobilenetv2"):
-        from azlib.spaces.mobilenetv2 import MobileNetV2
-
-        return MobileNetV2(taps=name.removeprefix("mobilenetv2").strip("-") or "all", **options)
-    from azlib.spaces.autoformer import AutoFormer
-
-    return AutoFormer(size=name.removeprefix("autoformer-"), **options)
+    kind, fixed = _SPACES[name]
+    if cost_resolution is not None:
+        options["cost_resolution"] = cost_resolution
+    known = [field.name for field in fields(kind) if field.name not in fixed]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {name}", option, known)
+    return kind(**fixed, **options)

@@ -1,0 +1,175 @@
+"""The networks of NAS-Bench-201: as the benchmark runs them, and lean for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from azlib.spaces.nasbench201.text import (
+    CELLS_PER_STAGE,
+    CHANNELS,
+    EDGES,
+    KERNELS,
+    form,
+    live_edges,
+    parse,
+)
+
+
+class Zero(nn.Module):
+    """The operation "none": all zeros, which still belong to the autograd graph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.0
+
+
+class ReLUConvBN(nn.Module):
+    """ReLU → convolution without bias → batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(self.relu(x)))
+
+
+def _operation(name: str, channels: int) -> nn.Module:
+    """The module of an operation of the benchmark."""
+    if name in KERNELS:
+        return ReLUConvBN(channels, channels, KERNELS[name])
+    if name == "avg_pool_3x3":
+        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+    return nn.Identity() if name == "skip_connect" else Zero()
+
+
+class Cell(nn.Module):
+    """One cell, edge by edge, exactly as the benchmark runs it."""
+
+    def __init__(self, operations: tuple[str, ...], channels: int) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict(
+            {
+                f"{i}to{j}": _operation(name, channels)
+                for (i, j), name in zip(EDGES, operations, strict=True)
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes = [x]
+        for j in (1, 2, 3):
+            nodes.append(sum(self.edges[f"{i}to{j}"](nodes[i]) for i in range(j)))
+        return nodes[3]
+
+
+class LeanCell(nn.Module):
+    """A cell that computes the same as `Cell` at initialisation, with less work.
+
+    Dead edges are not built: what leaves them is zero until a normalisation layer learns a shift.
+    The edges that leave one node share its ReLU and its pooled value. Pooling is a depth-wise
+    convolution, which runs several times faster on a CPU.
+    """
+
+    def __init__(self, operations: tuple[str, ...], channels: int) -> None:
+        super().__init__()
+        live = live_edges(form(operations))
+        self.operations = [
+            (i, j, name) for (i, j), name, kept in zip(EDGES, operations, live, strict=True) if kept
+        ]
+        self.edges = nn.ModuleDict(
+            {f"{i}to{j}": _operation(name, channels) for i, j, name in self.operations}
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes: dict[int, Tensor] = {0: x}
+        shared: dict[tuple[int, str], Tensor] = {}
+
+        def once(i: int, name: str, function: Callable[[Tensor], Tensor]) -> Tensor:
+            if (i, name) not in shared:
+                shared[i, name] = function(nodes[i])
+            return shared[i, name]
+
+        for i, j, name in self.operations:
+            edge = self.edges[f"{i}to{j}"]
+            if isinstance(edge, ReLUConvBN):
+                y = edge.bn(edge.conv(once(i, "relu", torch.relu)))
+            else:
+                y = once(i, name, _pool) if name == "avg_pool_3x3" else nodes[i]
+            nodes[j] = nodes[j] + y if j in nodes else y
+        return nodes[3] if 3 in nodes else x * 0.0
+
+
+def _pool(x: Tensor) -> Tensor:
+    """3×3 average pooling with stride 1, whose mean leaves out the padding, by sums over boxes."""
+    channels, height, width = x.shape[1:]
+    box = torch.ones(channels, 1, 3, 3, dtype=x.dtype, device=x.device)
+    sums = nn.functional.conv2d(x, box, padding=1, groups=channels)
+    return sums * _inverse_counts(height, width, x.dtype, x.device)
+
+
+@cache
+def _inverse_counts(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One over the number of pixels that a 3×3 window covers at each position."""
+
+    def neighbours(n: int) -> Tensor:
+        at = torch.arange(n)
+        return (at > 0).int() + 1 + (at < n - 1).int()
+
+    counts = neighbours(height)[:, None] * neighbours(width)[None, :]
+    return (1.0 / counts.double()).to(dtype).to(device)
+
+
+class ReductionBlock(nn.Module):
+    """The block between two stages, which halves the resolution and doubles the channels."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.a = ReLUConvBN(inputs, outputs, 3, stride=2)
+        self.b = ReLUConvBN(outputs, outputs, 3)
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False),
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.b(self.a(x))
+
+
+class Network(nn.Module):
+    """The stem, three stages of five cells with reduction blocks between them, the classifier.
+
+    It maps images of shape (B, 3, H, W) to logits of shape (B, num_classes). `primary_blocks` names
+    the 18 modules whose outputs AZ-NAS reads: the stem and the 17 cells and reduction blocks.
+    """
+
+    def __init__(self, arch: str, num_classes: int = 10, lean: bool = False) -> None:
+        super().__init__()
+        operations = parse(arch)
+        self.lean = lean
+        cell = LeanCell if lean else Cell
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, CHANNELS[0], 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS[0])
+        )
+        blocks: list[nn.Module] = []
+        for stage, channels in enumerate(CHANNELS):
+            if stage:
+                blocks.append(ReductionBlock(channels // 2, channels))
+            blocks += [cell(operations, channels) for _ in range(CELLS_PER_STAGE)]
+        self.cells = nn.Sequential(*blocks)
+        self.head = nn.Sequential(
+            nn.BatchNorm2d(CHANNELS[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.classifier = nn.Linear(CHANNELS[-1], num_classes)
+        self.primary_blocks = ["stem", *(f"cells.{i}" for i in range(len(blocks)))]
+        if lean:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.lean:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.classifier(self.head(self.cells(self.stem(x))))

@@ -1,0 +1,122 @@
+"""NAS-Bench-201 as a search space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from azlib.errors import unknown
+from azlib.settings import LARGEST_RESOLUTION
+from azlib.spaces.base import EnumerableSpace
+from azlib.spaces.limits import check_range, check_training
+from azlib.spaces.nasbench201 import cost, text
+from azlib.spaces.nasbench201.text import DATASETS, EDGES, OPERATIONS, form, parse
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Self
+
+    from azlib.spaces.nasbench201.network import Network
+
+
+@dataclass(frozen=True)
+class NASBench201(EnumerableSpace):
+    """The 15,625 architectures of NAS-Bench-201, for one of its data sets.
+
+    Attributes:
+        dataset: one of `DATASETS`, which says how many classes the networks tell apart.
+        cost_resolution: pixels along a side of the images at which costs are counted and, unless
+            something else is asked for, networks are scored; None means those of the data set.
+        lean: whether to build networks without dead edges, which the AZ-NAS proxies cannot tell
+            from the benchmark's own. False builds those.
+        name: the name that score files and search logs carry.
+
+    Raises:
+        AzlibError: for an unknown data set or an impossible size.
+    """
+
+    dataset: str = "cifar10"
+    cost_resolution: int | None = None
+    lean: bool = True
+    name: str = "nasbench201"
+
+    def __post_init__(self) -> None:
+        if self.dataset not in DATASETS:
+            raise unknown("data set", self.dataset, DATASETS)
+        if self.cost_resolution is not None:
+            check_range(1, LARGEST_RESOLUTION, cost_resolution=self.cost_resolution)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes of the data set."""
+        return DATASETS[self.dataset][0]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """The shape (B, C, H, W) of the paper's batch, at the size at which costs are counted."""
+        size = self.cost_resolution or DATASETS[self.dataset][1]
+        return (64, 3, size, size)
+
+    def scored_at(self, resolution: int) -> Self:
+        """The space with costs counted at the scoring size, as its score files have them."""
+        return replace(self, cost_resolution=resolution)
+
+    def __iter__(self) -> Iterator[str]:
+        """All architectures in the order of `enumerate_all`."""
+        return iter(text.enumerate_all())
+
+    def __len__(self) -> int:
+        """15,625."""
+        return len(OPERATIONS) ** len(EDGES)
+
+    def sample(self, rng: np.random.Generator) -> str:
+        """One architecture, drawn uniformly from all 15,625."""
+        return form(tuple(OPERATIONS[k] for k in rng.integers(len(OPERATIONS), size=len(EDGES))))
+
+    def mutate(self, arch: str, rng: np.random.Generator, times: int = 1) -> str:
+        """The architecture after the operation of a random edge was changed, `times` times."""
+        operations = list(parse(arch))
+        for _ in range(times):
+            edge = rng.integers(len(EDGES))
+            others = [operation for operation in OPERATIONS if operation != operations[edge]]
+            operations[edge] = others[rng.integers(len(others))]
+        return form(tuple(operations))
+
+    def legal(self, arch: str) -> bool:
+        """True, as the space has no budget. Raises `AzlibError` for a malformed architecture."""
+        parse(arch)
+        return True
+
+    def canonical(self, arch: str) -> str:
+        """The first architecture that is the same network, see `text.canonical`."""
+        return text.canonical(arch)
+
+    def count(self, arch: str) -> dict[str, float]:
+        """`macs` for one image and `params`, as the benchmark counts them."""
+        return cost.count(arch, self.num_classes, self.input_shape[-1])
+
+    def build(self, arch: str, resolution: int | None = None) -> Network:
+        """The network for the classes of the data set; it takes images of any size."""
+        from azlib.spaces.nasbench201.network import Network
+
+        return Network(arch, self.num_classes, self.lean)
+
+    def training_network(
+        self,
+        arch: str,
+        num_classes: int,
+        resolution: int,
+        drop_path: float = 0.0,
+        rng: torch.Generator | None = None,
+    ) -> Network:
+        """The benchmark's own network with Kaiming-normal weights (fan-in); it has no drop path."""
+        from azlib.inputs.initialisation import initialise
+        from azlib.spaces.nasbench201.network import Network
+
+        check_training(num_classes, resolution, drop_path)
+        network = Network(arch, num_classes)
+        initialise(network, self.init, rng)
+        return network
