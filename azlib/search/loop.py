@@ -161,6 +161,7 @@ def _fill(
                     saved = time.monotonic()
                 if bar.update(len(steps)):
                     _show(bar, history)
+            _show(bar, history)
     except KeyboardInterrupt:
         raise AzlibError("stopped; run the same search again to continue") from None
     except BrokenProcessPool as error:
