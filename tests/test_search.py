@@ -434,7 +434,7 @@ def test_out_of_memory_says_what_to_lower(error):
 
 
 def test_live_scores(tmp_path):
-    space = NASBench201(resolution=16)
+    space = NASBench201(cost_resolution=16)
     rule, out = Algorithm1(13), tmp_path / "log.parquet"
     live = Live.at(space, batch=2, resolution=8)
     result = find(space, rule, live, iterations=14, seed=123, out=out)
@@ -455,7 +455,7 @@ def test_live_scores(tmp_path):
 
 
 def test_vision_transformers_are_scored_with_their_own_weights():
-    space = AutoFormer("tiny", resolution=32)
+    space = AutoFormer("tiny", cost_resolution=32)
     live = Live.at(space, "paper", batch=2, resolution=32)
     arch = space.sample_legal(np.random.default_rng(0))
     first = live(arch)
@@ -565,6 +565,6 @@ def test_population_is_the_papers_share():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
 def test_cuda_asked_for_and_absent():
-    space = NASBench201(resolution=8)
+    space = NASBench201(cost_resolution=8)
     with pytest.raises(AzlibError, match='PyTorch sees no GPU here: use device="cpu"'):
         find(space, RandomSearch(), Live.at(space, device="cuda"), iterations=1)
