@@ -51,7 +51,7 @@ def timed(function, repeats: int = 1) -> float:
 
 
 def shipped(arch: str, batch: int = 64, resolution: int = 32) -> None:
-    space = nb.NASBench201(resolution=resolution)
+    space = nb.NASBench201(cost_resolution=resolution)
     shape = (batch, 3, resolution, resolution)
     score_in_place(space.build(arch), shape, arch, seed=1, macs=space.count(arch)["macs"])
 

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from azlib.errors import AzlibError
 from azlib.spaces import autoformer
 from azlib.spaces.autoformer import BUDGETS, PUBLISHED, SIZES, AutoFormer, Structure
+from azlib.spaces.autoformer import network as networks
 
 # Parameters and complexity of the published networks, measured with the authors' counters.
 PUBLISHED_COUNTS = {
@@ -82,7 +83,7 @@ def test_published_networks_have_the_published_counts(key):
 @settings(deadline=None, max_examples=4)
 @given(seed=seeds, classes=st.integers(1, 20), side=st.integers(1, 5))
 def test_counts_are_those_of_the_built_network(seed, classes, side):
-    space = AutoFormer("tiny", num_classes=classes, resolution=16 * side)
+    space = AutoFormer("tiny", num_classes=classes, cost_resolution=16 * side)
     arch = space.sample(np.random.default_rng(seed))
     network = space.build(arch)
     count = space.count(arch, counting="true")
@@ -97,8 +98,8 @@ def test_counts_are_those_of_the_built_network(seed, classes, side):
 
 @pytest.mark.parametrize(("side", "distance"), [(3, 14), (5, 2)])
 def test_relative_attention_is_the_slow_one(side, distance, monkeypatch):
-    monkeypatch.setattr(autoformer, "MAX_DISTANCE", distance)
-    monkeypatch.setattr(autoformer, "TABLE_ROWS", 2 * distance + 2)
+    monkeypatch.setattr(networks, "MAX_DISTANCE", distance)
+    monkeypatch.setattr(networks, "TABLE_ROWS", 2 * distance + 2)
     attention = randomise(autoformer.RelativeAttention(24, 2, side, 0.3))
     x = torch.randn(2, side**2 + 1, 24, dtype=torch.double)
     weights = dict(attention.named_parameters())
@@ -109,7 +110,7 @@ def test_relative_attention_is_the_slow_one(side, distance, monkeypatch):
 @pytest.mark.parametrize("logit_scale", ["search", "trained"])
 def test_network_is_the_slow_one(logit_scale):
     """The whole network and its features, written out from the weights alone."""
-    space = AutoFormer("tiny", num_classes=7, resolution=32, logit_scale=logit_scale)
+    space = AutoFormer("tiny", num_classes=7, cost_resolution=32, logit_scale=logit_scale)
     structure = space.parse(TINY)
     network = randomise(space.build(TINY))
     images = torch.randn(1, 3, 32, 32, dtype=torch.double)
@@ -163,14 +164,14 @@ def test_features_at_the_paper_setting():
 
 @pytest.mark.parametrize("resolution", [16, 112, 256])
 def test_other_resolutions(resolution):
-    space = AutoFormer(num_classes=5, resolution=resolution)
+    space = AutoFormer(num_classes=5, cost_resolution=resolution)
     logits = space.build(TINY)(torch.randn(1, 3, resolution, resolution))
     assert logits.shape == (1, 5)
     assert logits.isfinite().all()
 
 
 def test_the_budget_is_that_of_the_imagenet_network():
-    space = AutoFormer(num_classes=2000, resolution=448)
+    space = AutoFormer(num_classes=2000, cost_resolution=448)
     assert space.count(TINY)["params"] > 6e6
     assert space.legal(TINY)
 
@@ -179,7 +180,7 @@ def test_initialisation_is_seeded_and_has_the_published_scales():
     space = AutoFormer()
     torch.manual_seed(3)
     network, again, other = (
-        space.build(TINY, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        space.build(TINY, rng=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
     after = torch.rand(1)
     torch.manual_seed(3)
@@ -307,15 +308,15 @@ def test_bad_settings_say_what_to_do(monkeypatch):
     with pytest.raises(AzlibError, match=r"logit_scale 'train'.*'trained'"):
         AutoFormer(logit_scale="train")
     with pytest.raises(AzlibError, match=r"resolution 100 .* multiple of 16"):
-        AutoFormer(resolution=100)
-    with pytest.raises(AzlibError, match="num_classes is 0: give 1 or more"):
+        AutoFormer(cost_resolution=100)
+    with pytest.raises(AzlibError, match="num_classes=0: expected an integer from 1 to 1,000,000"):
         AutoFormer(num_classes=0)
     with pytest.raises(AzlibError, match=r"counting 'papers'. Did you mean 'paper'"):
         AutoFormer().count(TINY, counting="papers")
     with pytest.raises(AzlibError, match="drop_path is 1: give a rate from 0 to below 1"):
         AutoFormer().build(TINY, drop_path=1)
     with pytest.raises(AzlibError, match=r"shape \(B, 3, 32, 32\), got \(1, 3, 48, 48\)"):
-        AutoFormer(resolution=32).build(TINY)(torch.zeros(1, 3, 48, 48))
+        AutoFormer(cost_resolution=32).build(TINY)(torch.zeros(1, 3, 48, 48))
     monkeypatch.setitem(BUDGETS["default"], "tiny", (1, 2))
     with pytest.raises(AzlibError, match=r"none of 5 autoformer-tiny .* give more tries"):
         AutoFormer().sample_legal(np.random.default_rng(0), tries=5)
@@ -323,7 +324,7 @@ def test_bad_settings_say_what_to_do(monkeypatch):
 
 def test_gradients_reach_back_from_feature_to_feature():
     """What trainability needs, and more than the identity path of the residual."""
-    network = AutoFormer(resolution=32).build(TINY)
+    network = AutoFormer(cost_resolution=32).build(TINY)
     attention, mlp = _halves(network)[2:4]
     x = torch.randn(2, 5, 192, requires_grad=True)
     for half in (attention, mlp):

@@ -350,7 +350,7 @@ def test_layer_limit_counts_stem_and_last_convolution():
     assert not MobileNetV2(max_layers=6).legal(longer)
     assert MobileNetV2(max_layers=7).legal(longer)
     limits = [MobileNetV2(budget).layer_limit for budget in (450e6, 600e6, 1000e6, 500e6, None)]
-    assert limits == [14, 14, 16, math.inf, math.inf]
+    assert limits == [14, 14, 16, 1000, 1000]
     assert MobileNetV2(450e6, max_layers=99).layer_limit == 99
 
 
@@ -427,15 +427,15 @@ def test_settings_out_of_range_are_refused():
     for budget in (smallest - 1, 450, math.nan, "450M"):
         with pytest.raises(AzlibError, match="below the smallest network's 8,601,554 FLOPs"):
             MobileNetV2(budget)
-    with pytest.raises(AzlibError, match="max_layers=5 is below the smallest network's 6"):
+    with pytest.raises(AzlibError, match="max_layers=5: expected an integer from 6 to 1,000"):
         MobileNetV2(max_layers=5)
     with pytest.raises(AzlibError, match=r"unknown type distribution 'unifrom'.*'uniform'"):
         MobileNetV2(types="unifrom")
     with pytest.raises(AzlibError, match=r"unknown counting 'real'.*paper, true"):
         SPACE.count(INITIAL, counting="real")
-    with pytest.raises(AzlibError, match="resolution=0 is not a positive whole number"):
-        MobileNetV2(resolution=0)
-    with pytest.raises(AzlibError, match="times=0 is not a positive whole number"):
+    with pytest.raises(AzlibError, match="cost_resolution=0: expected an integer from 1 to 4,096"):
+        MobileNetV2(cost_resolution=0)
+    with pytest.raises(AzlibError, match="times=0: expected an integer of at least 1"):
         SPACE.mutate(INITIAL, np.random.default_rng(0), times=0)
 
 
@@ -450,6 +450,6 @@ def test_smallest_network_is_the_end_of_descending_mutation():
 
 
 def test_no_legal_mutation_is_an_error_not_a_hang(monkeypatch):
-    monkeypatch.setattr(mobilenetv2, "TRIES", 50)
+    monkeypatch.setattr(mobilenetv2.space, "TRIES", 50)
     with pytest.raises(AzlibError, match=r"none of 50 mutations of 'SuperConv.* budget=10000000"):
         MobileNetV2(10_000_000).sample(np.random.default_rng(0))

@@ -54,7 +54,7 @@ def get(name: str, cost_resolution: int | None = None, **options: Any) -> Search
     Raises:
         AzlibError: for an unknown name or option, and for a value that the space refuses.
     """
-    if name not in _SPACES:
+    if name not in NAMES:
         raise unknown("search space", name, NAMES)
     kind, fixed = _SPACES[name]
     if cost_resolution is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from azlib.aggregation import AZ_NAS
 from azlib.errors import AzlibError
@@ -29,6 +29,7 @@ class Preset(NamedTuple):
     resolution: int | None = None
 
 
+@runtime_checkable
 class SearchSpace(Protocol):
     """A set of architectures that can be drawn, built and counted.
 
@@ -165,8 +166,9 @@ class SearchSpace(Protocol):
         raise AzlibError(f"the space {self.name} does not say how its networks are trained")
 
 
+@runtime_checkable
 class EnumerableSpace(SearchSpace, Protocol):
-    """A space that is small enough to list."""
+    """A space that is small enough to list; `isinstance` tells it from the others."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[str]:

@@ -1,6 +1,7 @@
-"""How much an architecture may ask for: far above every published network, below any memory.
+"""How much an architecture may ask for, so that it is refused before memory runs out.
 
-Without limits a text of a few characters can ask for a network of terabytes.
+A text of a few characters can ask for a network of terabytes. The limits lie far above every
+published network.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class Network:
             space = AutoFormer(
                 size,
                 num_classes=self.num_classes,
-                resolution=self.resolution,
+                cost_resolution=self.resolution,
                 logit_scale="trained",
             )
             return space.build(self.structure, drop_path, rng)

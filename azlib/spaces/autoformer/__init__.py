@@ -41,8 +41,5 @@ __all__ = [
 ]
 
 __getattr__ = lazily(
-    "azlib.spaces.autoformer.network",
-    "AutoFormerNetwork",
-    "RelativeAttention",
-    "Residual",
+    "azlib.spaces.autoformer.network", "AutoFormerNetwork", "RelativeAttention", "Residual"
 )

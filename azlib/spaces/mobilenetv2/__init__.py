@@ -57,8 +57,5 @@ __all__ = [
 ]
 
 __getattr__ = lazily(
-    "azlib.spaces.mobilenetv2.network",
-    "InvertedBottleneck",
-    "Network",
-    "SqueezeExcitation",
+    "azlib.spaces.mobilenetv2.network", "InvertedBottleneck", "Network", "SqueezeExcitation"
 )

@@ -210,7 +210,7 @@ class MobileNetV2(SearchSpace):
                 f"{half.kernel} × {half.kernel}",
                 f"{block.expansion}{'↓' * (half.stride - 1)}",
             )
-            for block in parse(arch)
+            for block in _parse_whole(arch)
             if isinstance(block, Residual)
             for half in block.halves()
         ]

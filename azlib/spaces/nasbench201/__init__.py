@@ -50,10 +50,5 @@ __all__ = [
 ]
 
 __getattr__ = lazily(
-    "azlib.spaces.nasbench201.network",
-    "Cell",
-    "LeanCell",
-    "Network",
-    "ReLUConvBN",
-    "Zero",
+    "azlib.spaces.nasbench201.network", "Cell", "LeanCell", "Network", "ReLUConvBN", "Zero"
 )
