@@ -17,6 +17,9 @@ from azlib.errors import AzlibError
 if TYPE_CHECKING:
     from azlib.proxies import rank, score
 
+__version__ = "0.2.0.dev0"
+"""The one place where the version stands; the package's metadata are built from it."""
+
 __all__ = ["AzlibError", "aggregate", "rank", "score"]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class AzlibError(ValueError):
@@ -34,5 +35,20 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def missing(package: str, extra: str) -> AzlibError:
-    """The error for a package that one of azlib's extras installs."""
+    """The error for a package that is not installed: says which extra of azlib brings it."""
     return AzlibError(f"this needs the package {package}: pip install 'azlib[{extra}]'")
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Turns a failed import in its block into the `AzlibError` that names an extra of azlib.
+
+    Put imports of optional packages into such a block, in the function that needs them:
+
+        with needs("onnx"):
+            import onnxruntime
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing((error.name or "").partition(".")[0], extra) from error

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+# Tests run on all cores at once, so each of them has one thread. PyTorch reads the variable when it
+# is imported, which is why it is set before anything else is.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

@@ -392,7 +392,7 @@ def test_the_hub_gives_the_same_images(released, monkeypatch, name, key):
 
 def test_the_hub_without_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    refused("cifar10=hf", "cifar10=hf needs the package datasets: pip install datasets")
+    refused("cifar10=hf", r"this needs the package datasets: pip install 'azlib\[hf\]'")
 
 
 def test_the_hub_out_of_reach(monkeypatch):

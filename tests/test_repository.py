@@ -35,15 +35,24 @@ ISLANDS = [  # from the ground up: an island imports from itself and from those 
 
 
 def test_environment_yml_and_pyproject_agree():
+    """conda users get what `make` installs; the ranges stand in pyproject.toml alone."""
     text = (ROOT / "environment.yml").read_text()
-    listed = re.findall(r"^ {6}- (.+)$", text, flags=re.MULTILINE)
-    assert sorted(listed) == sorted([*PROJECT["dependencies"], "-e ."])
+    assert re.findall(r"^ {6}- (.+)$", text, flags=re.MULTILINE) == ["-e .[dev]"]
     assert f"python{PROJECT['requires-python']}" in text
+    assert '-e ".[dev]"' in (ROOT / "Makefile").read_text()
 
 
 def test_every_dependency_has_a_tested_range():
-    for requirement in PROJECT["dependencies"]:
+    extras = PROJECT["optional-dependencies"]
+    for_users = [extra for name, extra in extras.items() if name != "dev"]
+    for requirement in sum(for_users, PROJECT["dependencies"]):
         assert re.search(r"==|<", requirement), f"{requirement} has no upper bound"
+
+
+def test_the_developers_have_every_extra():
+    extras = PROJECT["optional-dependencies"]
+    (own,) = (line for line in extras["dev"] if line.startswith("azlib["))
+    assert set(own[len("azlib[") : -1].split(",")) == set(extras) - {"dev"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

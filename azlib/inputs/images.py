@@ -1,13 +1,13 @@
 """Batches of real images with labels, for proxies that are defined on them.
 
 Sources:
-    "patches": the default, works offline. Patches cut from the photographs that scikit-image ships;
-        the label is the photograph. They have the statistics of natural images, not the classes of
-        a benchmark: every exhibit says which source it used.
+    "patches": the default, works offline. Patches cut from the photographs that scikit-image ships
+        (`pip install 'azlib[companion]'`); the label is the photograph. They have the statistics of
+        natural images, not the classes of a benchmark: every exhibit says which source it used.
     "gaussian": noise with random labels, to measure what images are good for.
     "cifar10=FOLDER", "cifar100=FOLDER": the released files, binary or Python version.
-    "cifar10=hf", "cifar100=hf": the same from the Hugging Face Hub (`pip install datasets`). A
-        folder of that name is "./hf".
+    "cifar10=hf", "cifar100=hf": the same from the Hugging Face Hub, which needs
+        `pip install 'azlib[hf]'`. A folder of that name is "./hf".
     "imagenet16-120=FOLDER": train_data_batch_1 to 10 of ImageNet16; its first 120 classes.
 
 FOLDER holds the files, or the sub-folder that their archive unpacks to. Training images only, each
@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from azlib.errors import AzlibError, reason, unknown
+from azlib.errors import AzlibError, needs, reason, unknown
 from azlib.files import RestrictedUnpickler
 from azlib.inputs import gaussian
 
@@ -179,8 +179,9 @@ def _photographs(size: int) -> list[Tensor]:
 
 def _read(name: str) -> Tensor:
     """A photograph as (3, height, width), 0 to 1; grey ones repeated over the channels."""
-    import skimage
-    from skimage.io import imread
+    with needs("companion"):
+        import skimage
+        from skimage.io import imread
 
     pixels = np.asarray(imread(Path(skimage.__file__).parent / "data" / name), dtype=np.float32)
     if pixels.ndim == 2:
@@ -285,10 +286,8 @@ def _from_file(file: Path, name: str, known: _TrainingSet) -> tuple[np.ndarray, 
 
 
 def _from_hub(name: str, known: _TrainingSet) -> tuple[np.ndarray, np.ndarray]:
-    try:
+    with needs("hf"):
         from datasets import load_dataset
-    except ImportError as error:
-        raise AzlibError(f"{name}=hf needs the package datasets: pip install datasets") from error
     try:
         rows = load_dataset(known.hub, split="train").with_format("numpy")[:]
         pixels = np.ascontiguousarray(rows["img"].transpose(0, 3, 1, 2))

@@ -1,0 +1,207 @@
+"""The wheel and the source archive, in an environment that has none of the extras."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from packaging.requirements import Requirement
+from PIL import Image
+
+import azlib
+from azlib.spaces.mobilenetv2 import SMALLEST
+
+SOURCES = ["azlib", "tests", "pyproject.toml", "MANIFEST.in"]
+SOURCES += ["README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"]
+CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+USE = f"""
+import json
+import sys
+import azlib
+import azlib.spaces
+
+assert "torch" not in sys.modules, "importing azlib should be quick"
+space = azlib.spaces.get("nasbench201", resolution=8)
+networks = [space.build(cell) for cell in ({CELL!r}, {CELL.replace("none", "skip_connect")!r})]
+scores = azlib.score(networks[0], input_shape=(4, 3, 8, 8), seed=1)
+ranked = azlib.rank(networks, input_shape=(4, 3, 8, 8))
+try:
+    azlib.score(networks[0], input_shape=(4, 3, 8, 8), proxies="snip")
+except azlib.AzlibError as error:
+    refusal = str(error)
+print(json.dumps([azlib.__file__, azlib.__version__, scores, len(ranked), refusal]))
+"""
+WITHOUT = [  # what is asked for, the package that it lacks, and the extra that brings it
+    (["run", "any.ipynb", "out.ipynb"], "papermill", "companion"),
+    (["benchmark", "info"], "analog-nasbench", "companion"),
+    (["train", SMALLEST, "images", "--out", "runs"], "PIL", "train"),
+    (["sweep", "--scheduler", "tcp://127.0.0.1:1", "--out", "s.parquet"], "distributed", "cluster"),
+    (["export", SMALLEST, "--to", "onnx", "--out", "n.onnx"], "onnx", "onnx"),
+]
+TRY = """
+import contextlib
+import io
+import json
+import sys
+import traceback
+from azlib.cli import main
+
+seen = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["azlib", *arguments]
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+        except BaseException:
+            status = traceback.print_exc()
+    seen.append([status, stderr.getvalue()])
+print(json.dumps(seen))
+"""
+
+
+def command(*arguments, cwd, check=True):
+    """The finished process; nothing of this repository is on its path."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=check,
+    )
+
+
+def needed(distribution, extra=""):
+    """Names of the distributions that one of them asks for on this machine."""
+    for text in metadata.requires(distribution) or []:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            yield requirement.name.lower().replace("_", "-")
+
+
+def light_distributions():
+    """What `pip install azlib` brings: the dependencies, what they depend on, and so on."""
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    listed = re.search(r"^dependencies = \[(.*?)^\]", pyproject, re.DOTALL | re.MULTILINE)[1]
+    waiting = [Requirement(text).name for text in re.findall(r'^ *"(.+)",', listed, re.MULTILINE)]
+    found = set()
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += needed(name)
+    return found
+
+
+def link(distribution, folder):
+    """Makes the installed files of a distribution importable from another folder, too."""
+    found = metadata.distribution(distribution)
+    tops = {Path(file).parts[0] for file in found.files or []} - {"..", "__pycache__"}
+    for top in tops:
+        if not (folder / top).exists():
+            (folder / top).symlink_to(found.locate_file(top))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder with the wheel and the source archive, built from a copy of the sources."""
+    copy, dist = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("dist")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+    command(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, cwd=copy)
+    return dist
+
+
+@pytest.fixture(scope="module")
+def python(built, tmp_path_factory):
+    """The interpreter of an environment with the wheel and the light distributions alone."""
+    place = tmp_path_factory.mktemp("light")
+    command(sys.executable, "-m", "venv", "--without-pip", place, cwd=place)
+    python = place / "bin" / "python"
+    say = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(command(python, "-c", say, cwd=place).stdout.strip())
+    for distribution in light_distributions():
+        link(distribution, packages)
+    (wheel,) = built.glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install"]
+    command(*pip, "--quiet", "--no-deps", "--no-index", wheel, cwd=place)
+    return python
+
+
+def test_the_archives_hold_the_package_and_pass_the_check_of_the_index(built):
+    (wheel,), (archive,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    command(sys.executable, "-m", "twine", "check", "--strict", wheel, archive, cwd=built)
+    with zipfile.ZipFile(wheel) as file:
+        names = file.namelist()
+    assert "azlib/py.typed" in names
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "azlib").rglob("*.py")}
+    assert sources == {name for name in names if name.endswith(".py")}
+    assert {name.split("/")[0] for name in names} == {
+        "azlib",
+        f"azlib-{azlib.__version__}.dist-info",
+    }
+    with tarfile.open(archive) as file:
+        inside = {name.partition("/")[2] for name in file.getnames()}
+    assert sources | {"azlib/py.typed", "CHANGELOG.md", "CITATION.cff", "LICENSE"} <= inside
+    assert not any(name.startswith("tests") for name in inside), "tests need data that is not here"
+
+
+def test_score_and_rank_without_the_extras(python, tmp_path):
+    shown = command(python, "-c", USE, cwd=tmp_path).stdout
+    file, version, scores, ranked, refusal = json.loads(shown)
+    assert Path(file).is_relative_to(python.parents[1]) and version == azlib.__version__
+    assert list(scores) == ["expressivity", "progressivity", "trainability", "complexity"]
+    assert ranked == 2
+    assert refusal == "this needs the package skimage: pip install 'azlib[companion]'"
+
+
+def test_the_command_sweeps_without_the_extras(python, tmp_path):
+    tool = python.with_name("azlib")
+    assert "sweep" in command(tool, "--help", cwd=tmp_path).stdout
+    options = ["--sample", 3, "--batch", 4, "--resolution", 8, "--workers", 1]
+    made = command(tool, "sweep", *options, "--out", "s.parquet", cwd=tmp_path)
+    assert "wrote s.parquet" in made.stdout
+    assert len(pd.read_parquet(tmp_path / "s.parquet")) == 3
+
+
+def test_a_missing_extra_is_named_when_it_is_needed(python, tmp_path):
+    shutil.copy(ROOT / "notebooks" / "00-start-here.ipynb", tmp_path / "any.ipynb")
+    for folder in ("train/cat", "train/dog", "val/cat", "val/dog"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / folder / "1.jpg")
+    commands = [arguments for arguments, _, _ in WITHOUT]
+    shown = command(python, "-c", TRY, json.dumps(commands), cwd=tmp_path).stdout
+    for (arguments, package, extra), (status, stderr) in zip(
+        WITHOUT, json.loads(shown.splitlines()[-1]), strict=True
+    ):
+        assert status == 1, arguments
+        expected = f"azlib: this needs the package {package}: pip install 'azlib[{extra}]'"
+        assert stderr.splitlines()[-1] == expected, stderr
+
+
+def test_what_is_said_of_this_version_is_complete():
+    released = azlib.__version__.partition(".dev")[0]
+    assert f"## [{released}]" in (ROOT / "CHANGELOG.md").read_text()
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for path in (ROOT / "azlib").iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            island = path.name.removesuffix(".py")
+            assert island.startswith("__") or island in page, f"architecture.md leaves out {island}"
