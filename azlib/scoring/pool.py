@@ -12,7 +12,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from azlib.errors import AzlibError, missing
+from azlib.errors import AzlibError, needs
 from azlib.settings import check_at_least
 
 
@@ -63,10 +63,8 @@ class Execution:
 
 @contextlib.contextmanager
 def _cluster(scheduler: str) -> Iterator:
-    try:
+    with needs("cluster"):
         from distributed import Client
-    except ImportError as error:
-        raise missing("dask[distributed]", "cluster") from error
     try:
         client = Client(scheduler, timeout="20s")
     except (OSError, TimeoutError, ValueError) as error:
