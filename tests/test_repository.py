@@ -23,8 +23,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ISLANDS = [  # from the ground up: an island imports from itself and from those before it
     {"errors"},
     {"files", "aggregation", "trace"},
-    {"inputs"},
     {"settings"},
+    {"inputs"},
     {"proxies", "spaces"},
     {"scoring"},
     {"search"},
