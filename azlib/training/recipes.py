@@ -177,7 +177,7 @@ class Network:
                 cost_resolution=self.resolution,
                 logit_scale="trained",
             )
-            return space.build(self.structure, drop_path, rng)
+            return space.build(self.structure, drop_path=drop_path, rng=rng)
         if self.space != "mobilenetv2":
             known = ["mobilenetv2", *(n for n in spaces.NAMES if n.startswith("autoformer"))]
             raise unknown("space to train in", self.space, known)
