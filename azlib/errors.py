@@ -40,15 +40,15 @@ def missing(package: str, extra: str) -> AzlibError:
 
 
 @contextmanager
-def needs(extra: str) -> Iterator[None]:
-    """Turns a failed import in its block into the `AzlibError` that names an extra of azlib.
+def needs(package: str, extra: str) -> Iterator[None]:
+    """Turns a failed import in its block into the error that says which extra brings the package.
 
     Put imports of optional packages into such a block, in the function that needs them:
 
-        with needs("onnx"):
-            import onnxruntime
+        with needs("scikit-image", "companion"):
+            from skimage.io import imread
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise missing((error.name or "").partition(".")[0], extra) from error
+        raise missing(package, extra) from error

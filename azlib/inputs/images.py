@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from azlib.errors import AzlibError, needs, reason, unknown
@@ -47,7 +48,10 @@ PHOTOGRAPHS = (
     "brick.png",
     "grass.png",
 )
-_ARRAYS = {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype}  # all that a pickle may ask for
+_ARRAYS: dict[str, object] = {
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+}  # all that a pickle may ask for
 for _home in ("numpy.core", "numpy._core"):  # numpy 1, numpy 2
     _ARRAYS[f"{_home}.multiarray._reconstruct"] = np.empty(0).__reduce__()[0]
 _SCALE = 4  # pixels of the photograph per pixel of a patch, along a side, where it is large enough
@@ -179,7 +183,7 @@ def _photographs(size: int) -> list[Tensor]:
 
 def _read(name: str) -> Tensor:
     """A photograph as (3, height, width), 0 to 1; grey ones repeated over the channels."""
-    with needs("companion"):
+    with needs("scikit-image", "companion"):
         import skimage
         from skimage.io import imread
 
@@ -286,7 +290,7 @@ def _from_file(file: Path, name: str, known: _TrainingSet) -> tuple[np.ndarray, 
 
 
 def _from_hub(name: str, known: _TrainingSet) -> tuple[np.ndarray, np.ndarray]:
-    with needs("hf"):
+    with needs("datasets", "hf"):
         from datasets import load_dataset
     try:
         rows = load_dataset(known.hub, split="train").with_format("numpy")[:]
@@ -298,7 +302,9 @@ def _from_hub(name: str, known: _TrainingSet) -> tuple[np.ndarray, np.ndarray]:
         ) from error
 
 
-def _arrays(pixels, labels, known: _TrainingSet) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(
+    pixels: np.ndarray, labels: ArrayLike, known: _TrainingSet
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixels and labels counted from 0, of the classes that the training set has."""
     labels = np.asarray(labels)
     shape = (len(labels), 3, known.size, known.size)
