@@ -81,7 +81,7 @@ def test_onnx_gives_the_same_logits(checkpoint, tmp_path):
 
 def test_onnx_missing_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(AzlibError, match=r"needs onnx: pip install 'azlib\[onnx\]'"):
+    with pytest.raises(AzlibError, match=r"package onnx: pip install 'azlib\[onnx\]'"):
         export(NETWORK, "onnx", tmp_path / "n.onnx")
 
 
@@ -121,11 +121,79 @@ def test_structures_that_a_search_found(tmp_path, checkpoint):
     assert choose(SMALLEST) == Network("mobilenetv2", SMALLEST, 1000, 224)
     with pytest.raises(AzlibError, match="is of the space 'mobilenetv2', not 'autoformer-tiny'"):
         read_structure(str(found), "autoformer-tiny")
-    found.write_text("{}")
-    with pytest.raises(AzlibError, match="is no structure that azlib search found"):
-        read_structure(str(found))
     with pytest.raises(AzlibError, match=r"cannot read none\.json"):
         read_structure("none.json")
+    with pytest.raises(AzlibError, match="cannot read"):
+        read_structure(str(found.parent) + "/.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b"[]",
+        b"[" * 200_000 + b"]" * 200_000,
+        b"\xff\xfe",
+        b'{"structure": 3, "settings": {"space": {"name": "mobilenetv2"}}}',
+        b'{"structure": "x", "settings": {"space": {"name": 5}}}',
+        b'{"structure": "x", "settings": 5}',
+    ],
+    ids=["empty", "list", "nested", "binary", "number", "space", "settings"],
+)
+def test_files_that_no_search_wrote(tmp_path, content):
+    path = tmp_path / "found.json"
+    path.write_bytes(content)
+    with pytest.raises(AzlibError, match="is no structure that azlib search found") as raised:
+        choose(str(path))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"num_classes": 0}, "num_classes=0: expected an integer from 1 to 100,000"),
+        ({"num_classes": 10**9}, "num_classes=1000000000"),
+        ({"resolution": 0}, "resolution=0: expected an integer from 1 to 1,024"),
+        ({"resolution": -32}, "resolution=-32"),
+        ({"resolution": 100_000}, "resolution=100000"),
+        ({"resolution": 7}, "holds resolution=32, not 7"),
+    ],
+)
+def test_sizes_out_of_range(checkpoint, tmp_path, sizes, message):
+    with pytest.raises(AzlibError, match=message):
+        export(choose(SMALLEST, weights=checkpoint, **sizes), "state-dict", tmp_path, checkpoint)
+
+
+@pytest.mark.parametrize(
+    "weights", [3.5, [1], {}, {"head.weight": 1}, None], ids=["number", "list", "none", "key", "x"]
+)
+def test_weights_that_are_not_the_networks(checkpoint, tmp_path, weights):
+    state = torch.load(checkpoint)
+    if weights is None:
+        del state["model"]["head.weight"]
+    else:
+        state["model"] = weights
+    torch.save(state, tmp_path / "best.pt")
+    with pytest.raises(AzlibError, match=r"best\.pt") as raised:
+        export(NETWORK, "torchscript", tmp_path / "n.ts", tmp_path / "best.pt")
+    assert "\n" not in str(raised.value) and not (tmp_path / "n.ts").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "out of memory at resolution=32 with 5 classes"),
+        (RuntimeError("no such\noperator"), r"cannot write this network as onnx \(.*no such"),
+    ],
+)
+def test_writers_that_fail(tmp_path, monkeypatch, error, message):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setitem(exporting.FORMATS, "onnx", fail)
+    with pytest.raises(AzlibError, match=message) as raised:
+        export(NETWORK, "onnx", tmp_path / "n.onnx")
+    assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
 
 
 def test_commands_train_and_export(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
 import socket
-import subprocess
 import sys
+import types
 import warnings
 from dataclasses import dataclass, replace
 
@@ -19,11 +21,11 @@ from torch import nn
 from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.spaces import mobilenetv2
-from azlib.training import distillation
-from azlib.training import trainer as training
+from azlib.training import augmentation, distillation, learner, trainer
+from azlib.training.checkpoints import read_checkpoint
 from azlib.training.folders import read_folder
-from azlib.training.recipes import RECIPES, Network, adjusted, named
-from azlib.training.trainer import read_checkpoint, train
+from azlib.training.processes import Process, is_first
+from azlib.training.recipes import RECIPES, Network, TrainSettings, adjusted, named
 
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
@@ -71,6 +73,10 @@ def write_images(path, colours=COLOURS, train=8, val=4, size=(18, 14)):
     return path
 
 
+def train(network, folder, out, recipe=RECIPE, **settings):
+    return trainer.train(network, folder, out, recipe, TrainSettings(progress=False, **settings))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = write_images(tmp_path_factory.mktemp("images"))
@@ -84,7 +90,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    return train(Toy(), folder, out, RECIPE, progress=False), out
+    return train(Toy(), folder, out), out
 
 
 def weights(path):
@@ -111,7 +117,7 @@ def test_unreadable_images_are_skipped_and_listed(finished, folder):
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_a_killed_run_continues_bit_for_bit(finished, folder, tmp_path, monkeypatch, epochs):
     done = []
-    evaluate = training._Run.evaluate
+    evaluate = trainer._Run.evaluate
 
     def killed(self):
         if len(done) == epochs:
@@ -120,23 +126,23 @@ def test_a_killed_run_continues_bit_for_bit(finished, folder, tmp_path, monkeypa
         return evaluate(self)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training._Run, "evaluate", killed)
-        train(Toy(), folder, tmp_path, RECIPE, progress=False)
+        patch.setattr(trainer._Run, "evaluate", killed)
+        train(Toy(), folder, tmp_path)
     assert len(read_checkpoint(tmp_path / "last.pt")["rows"]) == epochs
     torch.rand(7)  # the state of torch's own generator must not matter
-    log = train(Toy(), folder, tmp_path, RECIPE, progress=False)
+    log = train(Toy(), folder, tmp_path)
     expected, out = finished
     columns = ["epoch", "lr", "train_loss", "top1"]
     assert log[columns].equals(expected[columns])
     for name in ("last.pt", "best.pt"):
         assert torch.equal(weights(tmp_path / name), weights(out / name)), name
-    again = train(Toy(), folder, tmp_path, RECIPE, progress=False)
+    again = train(Toy(), folder, tmp_path)
     assert again.equals(log), "a finished run has nothing to do"
 
 
 def test_training_leaves_torchs_generator_alone(folder, tmp_path):
     before = torch.get_rng_state()
-    train(Toy(), folder, tmp_path, replace(RECIPE, epochs=2), progress=False)
+    train(Toy(), folder, tmp_path, replace(RECIPE, epochs=2))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -148,7 +154,7 @@ def test_best_checkpoint_has_the_best_accuracy(finished, folder):
     model.load_state_dict(state["model"])
     data = read_folder(folder)
     hits = [
-        int(model.eval()(training.augment.evaluation_view(image, None, size=12)[None]).argmax())
+        int(model.eval()(augmentation.evaluation_view(image, None, size=12)[None]).argmax())
         == label
         for path, label in data.val
         if not path.endswith("cut.png")
@@ -158,36 +164,39 @@ def test_best_checkpoint_has_the_best_accuracy(finished, folder):
 
 
 def test_loading_processes_change_nothing(finished, folder, tmp_path):
-    train(Toy(), folder, tmp_path, RECIPE, workers=1, progress=False)
+    train(Toy(), folder, tmp_path, workers=1)
     assert torch.equal(weights(tmp_path / "last.pt"), weights(finished[1] / "last.pt"))
+
+
+SHORT = replace(RECIPE, epochs=2, mixup=0.0)
+
+
+def take_part(folder, out, variables):
+    os.environ.update(variables)
+    train(Toy(norm=False), folder, out, SHORT)
 
 
 def test_two_processes_compute_what_one_does(folder, tmp_path):
     """Without batch norms, dropout and mixing, which act within a process, sums commute."""
-    recipe = "replace(RECIPE, epochs=2, mixup=0.0)"
-    script = f"""
-import sys
-sys.path.insert(0, {os.path.dirname(__file__)!r})
-from test_train import RECIPE, Toy, replace, train
-train(Toy(norm=False), {str(folder)!r}, sys.argv[1], {recipe}, progress=False)
-"""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    forks = multiprocessing.get_context("forkserver")  # loads PyTorch once for both
+    forks.set_forkserver_preload(["test_train", "torch._dynamo"])
+    ranks = [{**place, "WORLD_SIZE": "2", "RANK": r, "LOCAL_RANK": r} for r in "01"]
     running = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, tmp_path / "two"],
-            env={**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in "01"
+        forks.Process(target=take_part, args=(folder, tmp_path / "two", rank)) for rank in ranks
     ]
     try:
-        assert [process.wait(timeout=300) for process in running] == [0, 0]
+        for process in running:
+            process.start()
+        for process in running:
+            process.join(timeout=300)
+        assert [process.exitcode for process in running] == [0, 0]
     finally:
         for process in running:
             process.kill()
-    log = train(Toy(norm=False), folder, tmp_path / "one", replace(RECIPE, epochs=2, mixup=0.0))
+    log = train(Toy(norm=False), folder, tmp_path / "one", SHORT)
     both = pd.read_csv(tmp_path / "two" / "log.csv")
     np.testing.assert_allclose(both["train_loss"], log["train_loss"], rtol=1e-5)
     assert both["top1"].tolist() == pytest.approx(log["top1"].tolist())
@@ -242,7 +251,7 @@ def test_what_decays():
     assert model.blocks[11].attention.inner.scale == 0.125  # (192 // 3)^-0.5
     assert model.blocks[11].mlp.drop_path == pytest.approx(0.0846, abs=1e-4)
     names = {p: name for name, p in model.named_parameters()}
-    decayed, others = training._decayed(model, 0.05)
+    decayed, others = learner.decayed(model, 0.05)
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0)
     assert len(decayed["params"]) + len(others["params"]) == len(names)
     for name in (names[p] for p in others["params"]):
@@ -253,13 +262,14 @@ def test_what_decays():
 def test_transformers_train(folder, tmp_path):
     tiny = "depth=12 embed=192 mlp=" + ",".join(["3.5"] * 12) + " heads=" + ",".join(["3"] * 12)
     recipe = replace(RECIPES["autoformer"], epochs=1, warmup=0, batch=12)
-    log = train(Network("autoformer-tiny", tiny, 3, 16), folder, tmp_path, recipe, progress=False)
+    log = train(Network("autoformer-tiny", tiny, 3, 16), folder, tmp_path, recipe)
     assert np.isfinite(log["train_loss"][0])
 
 
 def test_repeats_and_shares_of_processes():
     order = torch.tensor([5, 5, 5, 2, 2, 2, 9])
-    shares = [list(training._shares(order, 4, rank, 2)) for rank in (0, 1)]
+    cpu = torch.device("cpu")
+    shares = [list(trainer._shares(order, 4, Process(rank, 2, cpu))) for rank in (0, 1)]
     assert shares == [[[(5, 0), (5, 2)]], [[(5, 1), (2, 3)]]]
 
 
@@ -269,20 +279,22 @@ def test_repeats_and_shares_of_processes():
 class Teaching(nn.Module):
     """Logits and two features, as a scripted teacher returns them."""
 
-    def __init__(self, classes=3, features=True):
+    def __init__(self, classes=3, features=True, pool=8):
         super().__init__()
-        self.linear, self.features = nn.Linear(3, classes), features
+        self.linear, self.features, self.pool = nn.Linear(3, classes), features, pool
 
     def forward(self, x):
-        x = nn.functional.avg_pool2d(x, 8)
+        x = nn.functional.avg_pool2d(x, self.pool)
         logits = self.linear(x.mean((2, 3)))
+        if self.features is None:
+            return x
         return (logits, x, x[:, :2]) if self.features else logits
 
 
 def write_teacher(path, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.trace(Teaching(**options).eval(), torch.zeros(2, 3, 46, 46)).save(str(path))
+        torch.jit.trace(Teaching(**options).eval(), torch.zeros(2, 3, 120, 120)).save(str(path))
     return str(path)
 
 
@@ -313,12 +325,12 @@ def test_distilled_recipe_learns_from_logits_and_features(folder, tmp_path):
     network = Network("mobilenetv2", mobilenetv2.SMALLEST, 3, 32)
     recipe = replace(RECIPES["distilled"], epochs=1, warmup=0, batch=12)
     teacher = write_teacher(tmp_path / "teacher.pt")
-    log = train(network, folder, tmp_path / "run", recipe, teacher=teacher, progress=False)
+    log = train(network, folder, tmp_path / "run", recipe, teacher=teacher)
     assert np.isfinite(log["train_loss"][0])
     projections = read_checkpoint(tmp_path / "run" / "last.pt")["projections"]
     assert [tuple(projections[f"{i}.weight"].shape[:2]) for i in (0, 1)] == [(3, 8), (2, 8)]
     assert projections["0.weight"].abs().max() < 0.02 and projections["0.bias"].any()
-    again = train(network, folder, tmp_path / "run", recipe, teacher=teacher, progress=False)
+    again = train(network, folder, tmp_path / "run", recipe, teacher=teacher)
     assert again.equals(log)
 
 
@@ -347,13 +359,18 @@ def test_distillation_is_the_published_sum():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(None, "no teacher"), ({"classes": 4, "features": False}, "tells 4 classes apart")],
+    [
+        (None, "no teacher"),
+        ({"classes": 4, "features": False}, "tells 4 classes apart"),
+        ({"pool": 100}, r"fails on images \(2, 3, 12, 12\): .*; expected logits"),
+        ({"features": None}, "returns tensors of other shapes"),
+    ],
 )
 def test_bad_teachers(folder, tmp_path, options, message):
     recipe = replace(RECIPE, distilled=True, epochs=2)
     teacher = "b3.pt" if options is None else write_teacher(tmp_path / "t.pt", **options)
     with pytest.raises(AzlibError, match=message):
-        train(Toy(), folder, tmp_path / "run", recipe, teacher=teacher, progress=False)
+        train(Toy(), folder, tmp_path / "run", recipe, teacher=teacher)
 
 
 def test_damaged_teacher_and_student_without_features(folder, tmp_path):
@@ -376,18 +393,106 @@ def test_another_run_is_not_continued(finished, folder):
         (Toy(width=9), RECIPE, r"network\.width=8 \(now 9\)"),
     ):
         with pytest.raises(AzlibError, match=message):
-            train(network, folder, out, recipe, progress=False)
+            train(network, folder, out, recipe)
 
 
-def test_damaged_and_missing_checkpoints(folder, tmp_path):
-    (tmp_path / "last.pt").write_bytes(b"nothing")
-    with pytest.raises(AzlibError, match="damaged"):
-        train(Toy(), folder, tmp_path, RECIPE, progress=False)
-    torch.save({"a": 1}, tmp_path / "last.pt")
-    with pytest.raises(AzlibError, match="no checkpoint of azlib train"):
-        read_checkpoint(tmp_path / "last.pt")
+def checkpoint(**changes):
+    """What a checkpoint holds, but for the changes; None leaves a part out."""
+    state = {
+        "settings": {"network": {}},
+        "rows": [[0, 0.1, 2.0, 50.0, 1.0]],
+        "model": {},
+        **changes,
+    }
+    return {name: part for name, part in state.items() if part is not None}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"nothing",
+        3.5,
+        [1, 2],
+        {"a": 1},
+        checkpoint(model=None),
+        checkpoint(model=[1]),
+        checkpoint(settings=1),
+        checkpoint(settings={"network": "mobilenetv2"}),
+        checkpoint(rows=[1]),
+        checkpoint(rows=[[1, 2]]),
+        checkpoint(rows=[["a", 1, 1, 1, 1]]),
+    ],
+    ids=str,
+)
+def test_what_is_no_checkpoint(tmp_path, content):
+    path = tmp_path / "last.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(AzlibError, match="no checkpoint of azlib train, or is damaged") as raised:
+        read_checkpoint(path)
+    assert "\n" not in str(raised.value)
     with pytest.raises(AzlibError, match="no checkpoint"):
         read_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [("optimiser", None), ("optimiser", {"state": 1}), ("model", {}), ("unreadable", 3)],
+)
+def test_a_run_without_a_part_is_not_continued(finished, folder, tmp_path, part, content):
+    state = torch.load(finished[1] / "last.pt")
+    state[part] = content
+    if content is None:  # as in best.pt
+        del state[part]
+    torch.save(state, tmp_path / "last.pt")
+    with pytest.raises(
+        AzlibError, match=r"last\.pt cannot be continued \(.*\): expected"
+    ) as raised:
+        train(Toy(), folder, tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"RANK": "one"}, "RANK='one': expected a number"),
+        ({"RANK": "²"}, "RANK='²': expected a number"),
+        ({"WORLD_SIZE": "-2"}, "WORLD_SIZE='-2': expected a number"),
+        ({"LOCAL_RANK": ""}, "LOCAL_RANK='': expected a number"),
+        ({"RANK": "1"}, "RANK=1 with WORLD_SIZE=1: expected less"),
+        ({"WORLD_SIZE": "0"}, "RANK=0 with WORLD_SIZE=0: expected less"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE without MASTER_PORT"),
+        ({"WORLD_SIZE": "2", "MASTER_PORT": "29500"}, "WORLD_SIZE=2 without MASTER_ADDR"),
+        ({"WORLD_SIZE": "2", "MASTER_PORT": "99999", "MASTER_ADDR": "x"}, "do not meet"),
+    ],
+)
+def test_variables_of_torchrun_that_make_no_sense(folder, tmp_path, monkeypatch, place, message):
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AzlibError, match=f"{message}.*torchrun") as raised:
+        train(Toy(), folder, tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_only_the_first_process_speaks(monkeypatch):
+    assert is_first()
+    monkeypatch.setenv("RANK", "3")
+    assert not is_first()
+
+
+def test_every_process_needs_two_images(folder, tmp_path, monkeypatch):
+    process = Process(0, 4, torch.device("cpu"))
+    monkeypatch.setattr(trainer, "processes", lambda device: contextlib.nullcontext(process))
+    for batch in (4, 6):
+        with pytest.raises(AzlibError, match=f"batch={batch} over 4 processes: expected"):
+            train(Toy(), folder, tmp_path, replace(RECIPE, batch=batch))
+
+
+def test_pillow_is_asked_for_when_images_are_read(folder, monkeypatch):
+    for name in ("PIL", "PIL.Image"):
+        monkeypatch.setitem(sys.modules, name, None)
+    augmentation.__spec__.loader.exec_module(types.ModuleType("azlib.training.augmentation"))
+    with pytest.raises(AzlibError, match=r"package pillow: pip install 'azlib\[train\]'"):
+        read_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -399,45 +504,88 @@ def test_damaged_and_missing_checkpoints(folder, tmp_path):
         ({"teacher": "x.pt"}, "has no teacher"),
         ({"network": Toy(num_classes=4)}, "has 4 classes"),
         ({"seed": -1}, "seed=-1"),
-        ({"recipe": replace(RECIPE, lr=1e38, warmup=0)}, "lower lr"),
+        (
+            {"network": Toy(norm=False), "recipe": replace(RECIPE, lr=1e3, lr_batch=1)},
+            "lower lr",
+        ),
+        ({"workers": -1}, "workers=-1: expected an integer from 0 to 256"),
+        ({"seed": 2**63}, "seed=9223372036854775808: expected"),
     ],
 )
 def test_bad_settings(folder, tmp_path, options, message):
-    arguments = {"network": Toy(), "recipe": RECIPE, "progress": False, **options}
+    arguments = {"network": Toy(), **options}
     with pytest.raises(AzlibError, match=message):
         train(folder=folder, out=tmp_path, **arguments)
 
 
-def test_bad_recipes():
-    for values, message in (
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
         ({"epoch": 3}, "Did you mean 'epochs'"),
-        ({"epochs": "many"}, "expected int"),
-        ({"lr": -1.0}, "not negative"),
+        ({"epochs": "many"}, "epochs='many': expected an integer from 1 to 100,000"),
+        ({"epochs": True}, "epochs=True: expected an integer"),
+        ({"epochs": 10**400}, "expected an integer from 1"),
         ({"epochs": 5}, "epochs > warmup"),
+        ({"batch": 1}, "batch=1: expected an integer from 2"),
+        ({"lr": -1.0}, r"lr=-1\.0: expected a number from 0 to 1,000"),
+        ({"lr": float("nan")}, "lr=nan: expected a number"),
+        ({"smoothing": 5}, r"smoothing=5: expected a number from 0 to 0\.99"),
+        ({"erasing": 7}, "erasing=7: expected a number from 0 to 1"),
+        ({"drop_path": 1.5}, r"drop_path=1\.5: expected a number from 0 to 0\.99"),
+        ({"repeats": 1000}, "repeats=1000: expected an integer from 1 to 16"),
+        ({"mixup": 1e9}, "mixup=1000000000"),
+        ({"cutmix": -1}, "cutmix=-1"),
+        ({"enlarge": 0.001}, r"enlarge=0\.001: expected a number from 1 to 4"),
+        ({"bn_momentum": 2}, "bn_momentum=2"),
+        ({"lighting": 50}, "lighting=50"),
+        ({"noise": 1}, "noise=1: expected True or False"),
         ({"policy": "autoagument"}, "Did you mean 'autoaugment'"),
-    ):
-        with pytest.raises(AzlibError, match=message):
-            adjusted(RECIPES["plain"], values)
+        ({"policy": 3}, "policy=3: expected text"),
+    ],
+)
+def test_bad_recipes(values, message):
+    with pytest.raises(AzlibError, match=message) as raised:
+        adjusted(RECIPES["plain"], values)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"resolution": 0}, "resolution=0: expected an integer from 1 to 1,024"),
+        ({"resolution": -32}, "resolution=-32"),
+        ({"resolution": 100_000}, "resolution=100000"),
+        ({"num_classes": 0}, "num_classes=0: expected an integer from 1 to 100,000"),
+        ({"num_classes": 10**9}, "num_classes=1000000000"),
+        ({"space": 5}, "space=5: expected text"),
+    ],
+)
+def test_bad_networks(values, message):
+    with pytest.raises(AzlibError, match=message):
+        Network(**{"space": "mobilenetv2", "structure": mobilenetv2.SMALLEST, **values})
+
+
+def test_bad_names():
     with pytest.raises(AzlibError, match="Did you mean 'plain'"):
         named("plane")
-    with pytest.raises(AzlibError, match="space to train in"):
-        Network("nasbench201", "x").build()
+    with pytest.raises(AzlibError, match="Did you mean 'mobilenetv2'"):
+        Network("mobilenetv3", "x").build()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_absent(folder, tmp_path):
     with pytest.raises(AzlibError, match="sees no CUDA device"):
-        train(Toy(), folder, tmp_path, RECIPE, device="cuda", progress=False)
+        train(Toy(), folder, tmp_path, device="cuda")
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("x"), MemoryError()])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
 def test_out_of_memory_says_what_to_lower(folder, tmp_path, monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(training._Run, "loss", fail)
+    monkeypatch.setattr(learner.Learner, "loss", fail)
     with pytest.raises(AzlibError, match="out of memory at batch=8: lower batch"):
-        train(Toy(), folder, tmp_path, RECIPE, progress=False)
+        train(Toy(), folder, tmp_path)
 
 
 def test_bad_folders(tmp_path):
@@ -462,8 +610,8 @@ def test_nothing_readable(tmp_path):
     for path in (tmp_path / "val").rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(AzlibError, match="none of the 3 validation images"):
-        train(Toy(), tmp_path, tmp_path / "run", RECIPE, progress=False)
+        train(Toy(), tmp_path, tmp_path / "run")
     for path in (tmp_path / "train").rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(AzlibError, match="none of the 12 training images"):
-        train(Toy(), tmp_path, tmp_path / "run", RECIPE, progress=False)
+        train(Toy(), tmp_path, tmp_path / "run")

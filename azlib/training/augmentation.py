@@ -4,6 +4,11 @@ One image is a Pillow image in RGB until it becomes a normalised tensor (3, size
 comes from the `random.Random` that is passed in, so that an image looks the same in a given epoch
 whichever process loads it.
 
+This is our own code for three reasons. torchvision and timm draw from generators of the process;
+torchvision's AutoAugment rotates both ways where the paper's rotates one way, and its thresholds
+end at 255; and timm needs torchvision, whose wheels load only beside the very PyTorch build that
+they were made with, which a plain `pip install` beside a CPU build does not give.
+
 From the paper's code: AutoAugment's rows and magnitudes, the numbers of color jitter, lighting
 noise, erasing (for the CNNs), mixup and cutmix, bicubic crops, the normalisation (stated for the
 CNNs). Where it is silent we take the common meaning: crops of 8 to 100% of the area with aspect
@@ -16,14 +21,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-BICUBIC = Image.Resampling.BICUBIC
+with suppress(ImportError):  # without Pillow there is no image to pass, and `read_folder` says so
+    from PIL import Image, ImageEnhance, ImageOps
+    from PIL.Image import Resampling, Transform
+
 GREY = (128, 128, 128)
 MEAN = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
 STD = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
@@ -50,7 +58,7 @@ def random_crop(image: Image.Image, size: int, rng: Random) -> Image.Image:
     else:  # very long images: the middle, at the nearest allowed aspect
         w, h = min(width, max(1, round(height * 4 / 3))), min(height, max(1, round(width * 4 / 3)))
         x, y = (width - w) // 2, (height - h) // 2
-    return image.resize((size, size), BICUBIC, box=(x, y, x + w, y + h))
+    return image.resize((size, size), Resampling.BICUBIC, box=(x, y, x + w, y + h))
 
 
 def centre_crop(image: Image.Image, size: int) -> Image.Image:
@@ -59,18 +67,18 @@ def centre_crop(image: Image.Image, size: int) -> Image.Image:
     scale = side / min(image.size)
     width, height = (max(side, round(scale * length)) for length in image.size)
     x, y = (width - size) // 2, (height - size) // 2
-    return image.resize((width, height), BICUBIC).crop((x, y, x + size, y + size))
+    return image.resize((width, height), Resampling.BICUBIC).crop((x, y, x + size, y + size))
 
 
 # --- policies ------------------------------------------------------------------------------
 
 
 def _affine(image: Image.Image, *matrix: float) -> Image.Image:
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, BICUBIC, fillcolor=GREY)
+    return image.transform(image.size, Transform.AFFINE, matrix, Resampling.BICUBIC, fillcolor=GREY)
 
 
-def _enhance(kind: Callable) -> Callable:
-    return lambda image, m, sign: kind(image).enhance(1 + sign * 0.9 * m)
+def _enhance(kind: str) -> Callable:
+    return lambda image, m, sign: getattr(ImageEnhance, kind)(image).enhance(1 + sign * 0.9 * m)
 
 
 def _solarize_add(image: Image.Image, m: float, sign: int) -> Image.Image:
@@ -83,11 +91,13 @@ OPERATIONS: dict[str, Callable[[Image.Image, float, int], Image.Image]] = {
     "shearY": lambda image, m, sign: _affine(image, 1, 0, 0, sign * 0.3 * m, 1, 0),
     "translateX": lambda image, m, s: _affine(image, 1, 0, s * 0.45 * m * image.width, 0, 1, 0),
     "translateY": lambda image, m, s: _affine(image, 1, 0, 0, 0, 1, s * 0.45 * m * image.height),
-    "rotate": lambda image, m, sign: image.rotate(sign * 30 * m, BICUBIC, fillcolor=GREY),
-    "color": _enhance(ImageEnhance.Color),
-    "contrast": _enhance(ImageEnhance.Contrast),
-    "brightness": _enhance(ImageEnhance.Brightness),
-    "sharpness": _enhance(ImageEnhance.Sharpness),
+    "rotate": lambda image, m, sign: image.rotate(
+        sign * 30 * m, Resampling.BICUBIC, fillcolor=GREY
+    ),
+    "color": _enhance("Color"),
+    "contrast": _enhance("Contrast"),
+    "brightness": _enhance("Brightness"),
+    "sharpness": _enhance("Sharpness"),
     "posterize": lambda image, m, sign: ImageOps.posterize(image, round(8 - 4 * m)),
     "posterize_more": lambda image, m, _: ImageOps.posterize(image, max(1, 4 - int(4 * m))),
     "solarize": lambda image, m, sign: ImageOps.solarize(image, round(256 * (1 - m))),

@@ -11,37 +11,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from azlib.errors import AzlibError
+from azlib.errors import AzlibError, out_of_memory, reason
 
+Taught = tuple[Tensor, list[Tensor]]
+"""Logits (B, K) and features (B, C, H, W)."""
 TAPS = ("blocks.3", "bn2")  # of an EfficientNet: the first stage at 1/16; the head before its ReLU
 
 
-def load_teacher(name: str, device: torch.device) -> Callable[[Tensor], tuple[Tensor, list]]:
+def load_teacher(name: str, device: torch.device) -> Callable[[Tensor], Taught]:
     """A frozen function from images to (logits, features).
 
-    name: a TorchScript file that returns logits, or (logits, feature at 1/16, feature at 1/32); or
-    OWNER/REPOSITORY:MODEL of torch.hub, whose code is downloaded and run. The paper's teacher is
-    rwightman/gen-efficientnet-pytorch:tf_efficientnet_b3_ns, whose two features are tapped.
+    Args:
+        name: a TorchScript file that returns logits, or (logits, feature at 1/16, feature at 1/32);
+            or OWNER/REPOSITORY:MODEL of torch.hub, whose code is downloaded and run. The paper's
+            teacher is rwightman/gen-efficientnet-pytorch:tf_efficientnet_b3_ns, whose two features
+            are tapped.
+        device: where it computes.
+
+    Raises `AzlibError` where it cannot be loaded, and when it is called, where it cannot compute.
     """
-    try:
-        if Path(name).is_file():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # the format is in wide use
-                model = torch.jit.load(name, map_location=device)
-        elif "/" in name and name.count(":") == 1:
-            repository, entry = name.split(":")
-            model = torch.hub.load(repository, entry, pretrained=True, trust_repo=True)
-        else:
-            raise AzlibError(
-                f"no teacher {name!r}: expected a TorchScript file, or OWNER/REPOSITORY:MODEL of "
-                "torch.hub"
-            )
-    except AzlibError:
-        raise
-    except Exception as error:  # a damaged file, no network, a stranger's code
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AzlibError(f"cannot load the teacher {name!r}: {reason}") from error
-    model = model.to(device).eval()
+    model = _loaded(name, device).to(device).eval()
     tapped: list[Tensor] = []
     known = dict(model.named_modules())
     if not isinstance(model, torch.jit.ScriptModule) and all(tap in known for tap in TAPS):
@@ -49,12 +38,40 @@ def load_teacher(name: str, device: torch.device) -> Callable[[Tensor], tuple[Te
             known[tap].register_forward_hook(lambda _, __, out: tapped.append(out.clone()))
 
     @torch.no_grad()
-    def teach(images: Tensor) -> tuple[Tensor, list]:
+    def teach(images: Tensor) -> Taught:
         tapped.clear()
-        out = model(images)
-        return (out, list(tapped)) if isinstance(out, Tensor) else (out[0], list(out[1:]))
+        try:
+            out = model(images)
+            logits, features = (out, list(tapped)) if isinstance(out, Tensor) else (out[0], out[1:])
+            if logits.ndim != 2 or any(feature.ndim != 4 for feature in features):
+                raise TypeError("it returns tensors of other shapes")
+        except Exception as error:  # a stranger's code
+            if out_of_memory(error):
+                raise
+            raise AzlibError(
+                f"the teacher {name!r} fails on images {tuple(images.shape)}: {reason(error)}; "
+                "expected logits, or (logits, feature at 1/16, feature at 1/32)"
+            ) from error
+        return logits, list(features)
 
     return teach
+
+
+def _loaded(name: str, device: torch.device) -> nn.Module:
+    """The module of a file or of torch.hub."""
+    try:
+        if Path(name).is_file():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # the format is in wide use
+                return torch.jit.load(name, map_location=device)
+        if "/" in name and name.count(":") == 1:
+            repository, entry = name.split(":")
+            return torch.hub.load(repository, entry, pretrained=True, trust_repo=True)
+    except Exception as error:  # a damaged file, no network, a stranger's code
+        raise AzlibError(f"cannot load the teacher {name!r}: {reason(error)}") from error
+    raise AzlibError(
+        f"no teacher {name!r}: expected a TorchScript file, or OWNER/REPOSITORY:MODEL of torch.hub"
+    )
 
 
 class Student(nn.Module):
@@ -88,7 +105,7 @@ class Student(nn.Module):
             projection = nn.Conv2d(mine.shape[1], theirs.shape[1], 1)
             weight = torch.randn(projection.weight.shape, generator=rng)
             projection.weight.data = weight * 1e-4 / math.sqrt(theirs.shape[1])
-            nn.init.zeros_(projection.bias)
+            projection.bias = nn.Parameter(torch.zeros(theirs.shape[1]))
             self.projections.append(projection.to(mine.device))
 
     def _run(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from azlib.errors import AzlibError, unknown
+from azlib.errors import AzlibError, missing, out_of_memory, reason, unknown
 from azlib.files import replacing
 from azlib.inputs import gaussian, generator
+from azlib.training.checkpoints import read_checkpoint
 from azlib.training.recipes import Network
-from azlib.training.trainer import read_checkpoint
 
+DEFAULT_SPACE = "mobilenetv2"
 TOLERANCE = 1e-4  # of the largest logit, for formats that other code computes
 Run = Callable[[Tensor], Tensor]
 
@@ -27,15 +28,19 @@ def read_structure(text: str, space: str | None = None) -> tuple[str, str]:
     space: of a text, by default "mobilenetv2"; a file must agree with it.
     """
     if not text.endswith(".json"):
-        return space or "mobilenetv2", text
+        return space or DEFAULT_SPACE, text
     try:
         found = json.loads(Path(text).read_text())
         structure, held = found["structure"], found["settings"]["space"]["name"]
+        if not isinstance(structure, str) or not isinstance(held, str):
+            raise TypeError("its structure or its space is no text")
     except OSError as error:
         raise AzlibError(f"cannot read {text}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise AzlibError(f"{text} is no structure that azlib search found") from error
-    held = held.removesuffix("-superblocks")  # how it was scored makes no other network
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise AzlibError(
+            f"{text} is no structure that azlib search found ({reason(error)}): expected the .json "
+            "file beside its log"
+        ) from error
     if space not in (None, held):
         raise AzlibError(f"{text} is of the space {held!r}, not {space!r}: leave the space out")
     return held, structure
@@ -48,21 +53,28 @@ def choose(
     num_classes: int | None = None,
     resolution: int | None = None,
 ) -> Network:
-    """The network of `read_structure`; its sizes, unless given, are those of the weights."""
+    """The network to export.
+
+    Args:
+        text, space: see `read_structure`.
+        weights: a checkpoint of it, whose sizes hold where none are given.
+        num_classes: outputs, by default as trained, or 1000.
+        resolution: pixels along a side of the images, by default as trained, or 224.
+
+    Raises `AzlibError` for sizes out of range, and for a file that is none of these.
+    """
     space, structure = read_structure(text, space)
+    given = {"num_classes": num_classes, "resolution": resolution}
+    sizes = {name: size for name, size in given.items() if size is not None}
     held = read_checkpoint(weights)["settings"]["network"] if weights else {}
-    return Network(
-        space,
-        structure,
-        num_classes or held.get("num_classes", 1000),
-        resolution or held.get("resolution", 224),
-    )
+    trained = {name: held[name] for name in given if name in held}
+    return Network(space, structure, **{**trained, **sizes})
 
 
 def load(network: Network, weights: str | Path | None) -> nn.Module:
     """The network in evaluation mode, with the weights of a checkpoint of `azlib.training.trainer`.
 
-    Without weights it is initialised (seed 0). Raises AzlibError for a checkpoint of another.
+    Without weights it is initialised (seed 0). Raises `AzlibError` for a checkpoint of another.
     """
     model = network.build(rng=generator(0, network.structure, "weights"))
     if weights is not None:
@@ -74,34 +86,63 @@ def load(network: Network, weights: str | Path | None) -> nn.Module:
                     f"{weights} holds {name}={held.get(name)!r}, not {ours!r}: export that network "
                     "or give its own checkpoint"
                 )
-        model.load_state_dict(state["model"])
+        try:
+            model.load_state_dict(state["model"])
+        except Exception as error:  # a key too many or too few, another shape, no tensor
+            raise AzlibError(
+                f"the weights in {weights} are not those of {network.structure} "
+                f"({reason(error)}): give best.pt or last.pt as azlib train wrote it"
+            ) from error
     return model.eval()
 
 
 def export(network: Network, to: str, out: str | Path, weights: str | Path | None = None) -> float:
     """Writes the network; returns the largest difference of its logits, read back, to its own.
 
-    to: "state-dict" (of `network.build()`, exactly the same), "torchscript" (a traced module) or
-    "onnx" (needs onnx, onnxscript and onnxruntime). The batch size stays free; images are
-    (B, 3, resolution, resolution), normalised as in training. Raises AzlibError, and leaves no
-    file, where the difference is more than 1e-4 of the largest logit.
+    Args:
+        network: see `choose`. Its images are (B, 3, resolution, resolution) for any B, normalised
+            as in training.
+        to: "state-dict" (of `network.build()`, exactly the same), "torchscript" (a traced module)
+            or "onnx" (needs onnx, onnxscript and onnxruntime).
+        out: the file.
+        weights: see `load`.
+
+    Raises `AzlibError`, and leaves no file, where the difference is more than 1e-4 of the largest
+    logit, and where the network cannot be written or memory runs out.
     """
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)
-    model = load(network, weights)
+    try:
+        with torch.no_grad(), replacing(out) as temporary:
+            return _written(network, load(network, weights), to, temporary)
+    except (AzlibError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # writers of formats fail in many ways
+        if out_of_memory(error):
+            raise AzlibError(
+                f"out of memory at resolution={network.resolution} with "
+                f"{network.num_classes:,} classes: lower them, or export a smaller structure"
+            ) from error
+        raise AzlibError(
+            f"cannot write this network as {to} ({reason(error)}): nothing written; choose another "
+            "format"
+        ) from error
+
+
+def _written(network: Network, model: nn.Module, to: str, path: Path) -> float:
+    """Writes a file and returns the largest difference of its logits to the model's."""
     rng = generator(0, network.structure, "input")
     images = gaussian((3, 3, network.resolution, network.resolution), rng)
+    run = FORMATS[to](network, model, images[:2], path)
     worst = 0.0
-    with torch.no_grad(), replacing(out) as temporary:
-        run = FORMATS[to](network, model, images[:2], temporary)
-        for batch in (images[:2], images):
-            logits = model(batch)
-            difference = float((run(batch) - logits).abs().max())
-            if not difference <= (TOLERANCE * float(logits.abs().max()) if to != EXACT else 0):
-                raise AzlibError(
-                    f"the {to} network's logits differ by up to {difference:.1e}: nothing written"
-                )
-            worst = max(worst, difference)
+    for batch in (images[:2], images):
+        logits = model(batch)
+        difference = float((run(batch) - logits).abs().max())
+        if not difference <= (TOLERANCE * float(logits.abs().max()) if to != EXACT else 0):
+            raise AzlibError(
+                f"the {to} network's logits differ by up to {difference:.1e}: nothing written"
+            )
+        worst = max(worst, difference)
     return worst
 
 
@@ -128,9 +169,7 @@ def _onnx(network: Network, model: nn.Module, images: Tensor, path: Path) -> Run
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise AzlibError(
-            f"exporting to ONNX needs {error.name}: pip install 'azlib[onnx]'"
-        ) from error
+        raise missing(str(error.name), "onnx") from error
     torch.onnx.export(
         model,
         (images,),

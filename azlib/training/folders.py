@@ -1,4 +1,9 @@
-"""An image folder: what is in it, and its batches, whatever files turn out to be unreadable."""
+"""An image folder: what is in it, and its batches, whatever files turn out to be unreadable.
+
+torchvision's and timm's folders end a run at the first damaged file, and draw what happens to an
+image from the generator of the process that loads it. Here unreadable files are skipped, and the
+draws of an image follow from its place in the epoch, so that a run is the same however it is split.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from azlib.errors import AzlibError
+from azlib.errors import AzlibError, missing
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Items = list[tuple[int, int]]
 Batch = tuple[Tensor | None, Tensor, list[str]]
@@ -30,8 +38,12 @@ class Folder:
 def read_folder(path: str | Path) -> Folder:
     """Lists an image folder without opening an image.
 
-    Raises AzlibError for another layout, fewer than two classes, or a class without images.
+    Raises `AzlibError` for another layout, fewer than two classes, or a class without images.
     """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise missing("pillow", "train") from error
     path = Path(path)
     listed = {}
     for part in ("train", "val"):
@@ -75,7 +87,7 @@ class _Images(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor | None, int, list[str]]:
         index, position = item
-        unreadable = []
+        unreadable: list[str] = []
         for i in range(len(self.files) if self.training else 1):
             path, label = self.files[(index + i) % len(self.files)]
             if (image := _decode(path)) is not None:
@@ -93,6 +105,8 @@ def _collate(items: list) -> tuple[Tensor | None, Tensor, list[str]]:
 
 def _decode(path: str) -> Image.Image | None:
     """The image as RGB, or None where the file cannot be read."""
+    from PIL import Image
+
     try:
         with Image.open(path) as image:
             return image.convert("RGB")

@@ -2,86 +2,99 @@
 
 From the paper's code: epochs, batch, optimiser, learning rates, decay, smoothing, augmentation,
 mixing, drop path, batch norms' momentum, initialisation, the teacher's part, mixed precision.
+The two learning rate rules are written out, since PyTorch and timm have the cosine but not the
+published ends of it (see `Recipe.rate`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from numbers import Real
+from typing import Any
 
 import torch
 from torch import nn
 
 from azlib import spaces
 from azlib.errors import AzlibError, unknown
-from azlib.inputs.initialisation import initialise
-from azlib.spaces.autoformer import AutoFormer
-from azlib.spaces.mobilenetv2 import InvertedBottleneck
+from azlib.settings import LARGEST_SEED
 from azlib.training.augmentation import POLICIES
+from azlib.training.fields import between, check, one_of
 
-OPTIMISERS = {
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
     "adamw": partial(torch.optim.AdamW, eps=1e-8),
 }
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+DEVICES = ("cpu", "cuda")
+LARGEST_CLASSES = 100_000
+LARGEST_RESOLUTION = 1_024  # pixels along a side; the paper trains at 224, teachers look at 320
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train. `replace(RECIPES["plain"], epochs=10)` is another recipe.
 
-    batch: images a step, over all processes. lr: at a batch of `lr_batch`, and in proportion at
-    others. warmup: epochs from `warmup_lr` to there, then a cosine to `min_lr`; the rate changes
-    every step or, `per_epoch`, once an epoch (and then one epoch late, as published).
-    repeats: how often an image that is drawn comes in an epoch of unchanged length.
-    enlarge: images are this much larger than the network's input, for the teacher.
-    distilled: learn from a teacher, too. precision: of autocast on CUDA; a CPU uses float32.
+    Args:
+        epochs: passes over as many images as there are.
+        batch: images a step, over all processes.
+        optimiser: "sgd" (Nesterov, momentum 0.9) or "adamw".
+        lr: learning rate at a batch of `lr_batch` images, and in proportion at others.
+        lr_batch: see `lr`.
+        weight_decay: of weights; biases, norms, class tokens and positions do not decay.
+        warmup: epochs in which the rate rises from `warmup_lr`; a cosine to `min_lr` follows.
+        warmup_lr: see `warmup`.
+        min_lr: see `warmup`.
+        per_epoch: whether the rate changes once an epoch (and one epoch late, as published)
+            instead of at every step.
+        smoothing: share of a label that is spread over all classes.
+        policy: what is done to colours and shapes, one of `augmentation.POLICIES`.
+        lighting: standard deviation of the noise along ImageNet's principal components.
+        erasing: probability that a rectangle is erased.
+        noise: whether the rectangle is filled with noise instead of zeros.
+        mixup: parameter of the Beta distribution that mixes two images; 0 for never.
+        cutmix: the same for pasting a rectangle of another image.
+        repeats: how often an image that is drawn comes in an epoch of unchanged length.
+        enlarge: images are this many times as large as the network's input, for the teacher.
+        distilled: whether to learn from a teacher, too.
+        drop_path: probability that the last block is skipped, for networks with drop path.
+        bn_momentum: momentum of the running statistics of batch norms.
+        precision: of CUDA's autocast, one of `PRECISIONS`; a CPU always uses float32.
+
+    Raises `AzlibError` for a value of another type or out of its range, with the range.
     """
 
-    epochs: int = 150
-    batch: int = 512
-    optimiser: str = "sgd"
-    lr: float = 0.4
-    lr_batch: int = 256
-    weight_decay: float = 4e-5
-    warmup: int = 5
-    warmup_lr: float = 0.0
-    min_lr: float = 0.0
+    epochs: int = between(1, 100_000, 150)
+    batch: int = between(2, 65_536, 512)
+    optimiser: str = one_of(OPTIMISERS, "sgd")
+    lr: float = between(0, 1_000, 0.4)
+    lr_batch: int = between(1, 65_536, 256)
+    weight_decay: float = between(0, 1, 4e-5)
+    warmup: int = between(0, 100_000, 5)
+    warmup_lr: float = between(0, 1_000, 0.0)
+    min_lr: float = between(0, 1_000, 0.0)
     per_epoch: bool = False
-    smoothing: float = 0.1
-    policy: str = "jitter"
-    lighting: float = 0.1
-    erasing: float = 0.0
+    smoothing: float = between(0, 0.99, 0.1)
+    policy: str = one_of(POLICIES, "jitter")
+    lighting: float = between(0, 1, 0.1)
+    erasing: float = between(0, 1, 0.0)
     noise: bool = False
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    repeats: int = 1
-    enlarge: float = 1.0
+    mixup: float = between(0, 10, 0.0)
+    cutmix: float = between(0, 10, 0.0)
+    repeats: int = between(1, 16, 1)
+    enlarge: float = between(1, 4, 1.0)
     distilled: bool = False
-    drop_path: float = 0.0
-    bn_momentum: float = 0.01
-    precision: str = "float32"
+    drop_path: float = between(0, 0.99, 0.0)
+    bn_momentum: float = between(0, 1, 0.01)
+    precision: str = one_of(PRECISIONS, "float32")
 
-    def __post_init__(self):
-        kinds = {"int": int, "bool": bool, "float": Real, "str": str}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, kinds[field.type]) or (field.type != "str" and value < 0):
-                raise AzlibError(f"{field.name}={value!r}: expected {field.type}, not negative")
-        for kind, known in (
-            ("optimiser", OPTIMISERS),
-            ("policy", POLICIES),
-            ("precision", PRECISIONS),
-        ):
-            if getattr(self, kind) not in known:
-                raise unknown(kind, getattr(self, kind), known)
-        if not (self.epochs > self.warmup and self.batch and self.lr_batch and self.repeats):
+    def __post_init__(self) -> None:
+        check(self)
+        if self.epochs <= self.warmup:
             raise AzlibError(
-                f"epochs={self.epochs}, warmup={self.warmup}, batch={self.batch}, "
-                f"lr_batch={self.lr_batch}, repeats={self.repeats}: expected epochs > warmup and "
-                "the others at least 1"
+                f"epochs={self.epochs}, warmup={self.warmup}: expected epochs > warmup"
             )
 
     def rate(self, epoch: int, seen: int, images: int) -> float:
@@ -139,15 +152,18 @@ RECIPES = {
 
 
 def named(name: str) -> Recipe:
-    """One of `RECIPES`."""
+    """One of `RECIPES`. Raises `AzlibError` for another name."""
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[name]
 
 
-def adjusted(recipe: Recipe, values: dict) -> Recipe:
-    """The recipe with other values, by the names of its fields."""
-    known = [field.name for field in fields(Recipe)]
+def adjusted(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values, by the names of its fields.
+
+    Raises `AzlibError` for an unknown name, and as `Recipe` does.
+    """
+    known = [entry.name for entry in fields(Recipe)]
     for name in values:
         if name not in known:
             raise unknown("recipe setting", name, known)
@@ -155,36 +171,52 @@ def adjusted(recipe: Recipe, values: dict) -> Recipe:
 
 
 @dataclass(frozen=True)
+class TrainSettings:
+    """What a run needs besides network, images and recipe.
+
+    Args:
+        seed: of weights, order and augmentation.
+        workers: processes that load images, for each training process; 0 loads in the same one.
+        device: "cpu" or "cuda".
+        teacher: a TorchScript file or OWNER/REPOSITORY:MODEL of torch.hub, for distilled recipes.
+        progress: whether a bar is shown.
+
+    Raises `AzlibError` for a value out of its range, with the range.
+    """
+
+    seed: int = between(0, LARGEST_SEED, 1)
+    workers: int = between(0, 256, 0)
+    device: str = one_of(DEVICES, "cpu")
+    teacher: str | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
 class Network:
-    """A found structure as the paper trains it: CNNs with squeeze-and-excitation, vision
-    transformers with the logit scale of training. `train` takes any dataclass with these."""
+    """A found structure as the paper trains it, see `SearchSpace.training_network`.
+
+    Args:
+        space: name of a search space, as `azlib.spaces.get` knows it.
+        structure: an architecture of it.
+        num_classes: outputs.
+        resolution: pixels along a side of the images.
+
+    `train` takes any dataclass with the last two fields and a method `build`.
+    """
 
     space: str
     structure: str
-    num_classes: int = 1000
-    resolution: int = 224
+    num_classes: int = between(1, LARGEST_CLASSES, 1000)
+    resolution: int = between(1, LARGEST_RESOLUTION, 224)
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def build(self, drop_path: float = 0.0, rng: torch.Generator | None = None) -> nn.Module:
-        """(B, 3, resolution, resolution) -> (B, num_classes), initialised as for training.
-
-        CNNs: Kaiming-normal (fan-in), and zero in the last batch norm of each inverted bottleneck.
-        """
-        if self.space.startswith("autoformer"):
-            size = spaces.get(self.space).size
-            space = AutoFormer(
-                size,
-                num_classes=self.num_classes,
-                cost_resolution=self.resolution,
-                logit_scale="trained",
-            )
-            return space.build(self.structure, drop_path=drop_path, rng=rng)
-        if self.space != "mobilenetv2":
-            known = ["mobilenetv2", *(n for n in spaces.NAMES if n.startswith("autoformer"))]
-            raise unknown("space to train in", self.space, known)
-        space = spaces.get(self.space, num_classes=self.num_classes, se=True)
-        model = space.build(self.structure)
-        initialise(model, "kaiming_norm_fanin", rng)
-        for module in model.modules():
-            if isinstance(module, InvertedBottleneck):
-                nn.init.zeros_(module.main[-1].weight)
-        return model
+        """(B, 3, resolution, resolution) → (B, num_classes), initialised as for training."""
+        return spaces.get(self.space).training_network(
+            self.structure, self.num_classes, self.resolution, drop_path, rng
+        )
