@@ -29,8 +29,10 @@ from azlib.aggregation import AZ_NAS, IncrementalRanking
 from azlib.companion import exhibits, plots
 from azlib.inputs import generator
 from azlib.inputs.initialisation import initialise
-from azlib.proxies import REGISTRY, score_in_place
-from azlib.scoring.sweep import keep_freed_memory, sweep
+from azlib.proxies import REGISTRY, names, score_in_place
+from azlib.scoring import Execution, sweep
+from azlib.scoring.chunk import keep_freed_memory, score_architecture
+from azlib.settings import ScoreSettings
 from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
 
@@ -52,8 +54,8 @@ def timed(function, repeats: int = 1) -> float:
 
 def shipped(arch: str, batch: int = 64, resolution: int = 32) -> None:
     space = nb.NASBench201(cost_resolution=resolution)
-    shape = (batch, 3, resolution, resolution)
-    score_in_place(space.build(arch), shape, arch, seed=1, macs=space.count(arch)["macs"])
+    settings = ScoreSettings(input_shape=(batch, 3, resolution, resolution))
+    score_architecture(space, arch, 1, settings)
 
 
 def plain(arch: str) -> None:
@@ -79,11 +81,12 @@ def time_proxy(name: str, count: int) -> list[float]:
     """Processor seconds of one proxy, or of AZ-NAS ("az"), on the benchmark's own networks if its
     definition needs their modules or their dead edges, else on the lean ones."""
     space = get("nasbench201-full" if name in AS_PUBLISHED else "nasbench201")
+    settings = ScoreSettings(tuple(names(name)))
 
     def run(arch: str) -> float:
         network = space.build(arch)
         start = time.process_time()
-        score_in_place(network, (64, 3, 32, 32), arch, seed=1, proxies=name)
+        score_in_place(network, arch, 1, settings)
         return time.process_time() - start
 
     archs = cells(count)
@@ -185,8 +188,8 @@ def time_sweep(workers: int, count: int) -> float:
 
         def run(name: str, chosen: list[str], chunk: int) -> float:
             out = Path(folder) / name
-            options = {"workers": workers, "progress": False}
-            return timed(lambda: sweep(nb.NASBench201(), out, archs=chosen, chunk=chunk, **options))
+            execution = Execution(workers, chunk=chunk, progress=False)
+            return timed(lambda: sweep(nb.NASBench201(), out, archs=chosen, execution=execution))
 
         start = run("start.parquet", archs[:workers], 1)
         return run("all.parquet", archs[workers:], 10) - start
@@ -194,8 +197,8 @@ def time_sweep(workers: int, count: int) -> float:
 
 def time_mobilenet() -> float:
     space = get("mobilenetv2")
-    shape = space.input_shape
-    return timed(lambda: score_in_place(space.build(space.initial), shape, "initial", seed=1))
+    settings = ScoreSettings.for_space(space)
+    return timed(lambda: score_in_place(space.build(space.initial), "initial", 1, settings))
 
 
 def time_search_step(candidates: int, steps: int = 2000) -> float:
