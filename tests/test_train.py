@@ -266,6 +266,16 @@ def test_transformers_train(folder, tmp_path):
     assert np.isfinite(log["train_loss"][0])
 
 
+def test_the_loss_is_that_of_smoothed_targets():
+    recipe, process = replace(RECIPE, smoothing=0.2), Process(0, 1, torch.device("cpu"))
+    learning = learner.Learner(Toy(norm=False), recipe, TrainSettings(), process)
+    images = torch.randn(4, 3, 12, 12, generator=generator(0, "", "images"))
+    targets = torch.eye(3)[[0, 2, 1, 1]]
+    smoothed = targets * 0.8 + 0.2 / 3
+    expected = -(smoothed * learning.student.infer(images).log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(learning.loss(images, targets), expected)
+
+
 def test_repeats_and_shares_of_processes():
     order = torch.tensor([5, 5, 5, 2, 2, 2, 9])
     cpu = torch.device("cpu")
@@ -477,6 +487,13 @@ def test_only_the_first_process_speaks(monkeypatch):
     assert is_first()
     monkeypatch.setenv("RANK", "3")
     assert not is_first()
+
+
+def test_the_output_is_tried_before_training(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in ("file", "file/run"):
+        with pytest.raises(AzlibError, match=r"no folder .*file.* can be made"):
+            train(Toy(), folder, tmp_path / out)
 
 
 def test_every_process_needs_two_images(folder, tmp_path, monkeypatch):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from azlib.errors import AzlibError, missing, out_of_memory, reason, unknown
+from azlib.errors import AzlibError, needs, out_of_memory, reason, unknown
 from azlib.files import replacing
 from azlib.inputs import gaussian, generator
 from azlib.training.checkpoints import read_checkpoint
@@ -154,9 +156,22 @@ def _state_dict(network: Network, model: nn.Module, images: Tensor, path: Path) 
     return copy
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what PyTorch says about its own formats, which users still ask for."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _torchscript(network: Network, model: nn.Module, images: Tensor, path: Path) -> Run:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the format is still asked for
+    with _quietly():
         traced = torch.jit.trace(model, images)
         with path.open("wb") as file:
             torch.jit.save(traced, file)
@@ -164,23 +179,24 @@ def _torchscript(network: Network, model: nn.Module, images: Tensor, path: Path)
 
 
 def _onnx(network: Network, model: nn.Module, images: Tensor, path: Path) -> Run:
-    try:
+    with needs("onnx", "onnx"):
         import onnx  # noqa: F401
-        import onnxruntime
+    with needs("onnxscript", "onnx"):
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise missing(str(error.name), "onnx") from error
-    torch.onnx.export(
-        model,
-        (images,),
-        path,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    with needs("onnxruntime", "onnx"):
+        import onnxruntime
+    with _quietly():
+        torch.onnx.export(
+            model,
+            (images,),
+            path,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     return lambda batch: torch.from_numpy(session.run(None, {"images": batch.numpy()})[0])
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from azlib.errors import AzlibError, missing
+from azlib.errors import AzlibError, needs
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,10 +40,8 @@ def read_folder(path: str | Path) -> Folder:
 
     Raises `AzlibError` for another layout, fewer than two classes, or a class without images.
     """
-    try:
+    with needs("pillow", "train"):
         from PIL import Image
-    except ImportError as error:
-        raise missing("pillow", "train") from error
     path = Path(path)
     listed = {}
     for part in ("train", "val"):

@@ -66,6 +66,12 @@ def train(
     settings = TrainSettings() if settings is None else settings
     data = read_folder(folder)
     _check(network, data, folder, recipe, settings)
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AzlibError(
+            f"no folder {out} can be made ({reason(error)}): choose another"
+        ) from error
     with processes(settings.device) as process, torch.random.fork_rng(devices=[]):
         share = recipe.batch // process.world
         if recipe.batch % process.world or share < 2:
