@@ -31,7 +31,8 @@ def out_of_memory(error: BaseException) -> bool:
     PyTorch raises a plain RuntimeError on the CPU, so that its text has to be read.
     """
     text = str(error)
-    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "allocate memory" in text or "out of memory" in text
 
 
 def missing(package: str, extra: str) -> AzlibError:

@@ -19,9 +19,12 @@ from azlib.errors import AzlibError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which takes its place if the block succeeds.
 
-    Whatever fails, the previous file stays. Raises `AzlibError` for a full disk and the like.
+    Whatever fails, the previous file stays. Raises `AzlibError` for a full disk and the like, and
+    for a path that is there but is no regular file (a folder, a device).
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise AzlibError(f"cannot write {path}: it is no regular file; choose another name")
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

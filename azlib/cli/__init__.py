@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from azlib.cli import companion, scoring, searching
+from azlib.cli import companion, scoring, searching, training
 from azlib.cli.state import kept
 from azlib.errors import AzlibError, reason
 
@@ -22,8 +22,8 @@ for command in (
     scoring.check_scores,
     searching.search,
     searching.searches,
-    searching.train,
-    searching.export,
+    training.train,
+    training.export,
     companion.run,
 ):
     app.command()(command)

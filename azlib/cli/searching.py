@@ -1,8 +1,7 @@
-"""The commands around a search: `search`, `searches`, `train` and `export`."""
+"""The commands that search: `search` and `searches`."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,6 @@ import typer
 
 from azlib.cli.options import ExecutionOptions, ScoreOptions, SpaceOptions, expanded
 from azlib.cli.state import keeping
-from azlib.cli.text import read_values
 from azlib.errors import unknown
 
 
@@ -98,75 +96,3 @@ def searches(
         with keeping(f"the candidates so far are kept in {log}, the same command continues"):
             entry.make(folder, run.execution())
         typer.echo(f"{log} is complete")
-
-
-def train(
-    structure: Annotated[str, typer.Argument(help="structure text, or the .json of a search")],
-    folder: Annotated[Path, typer.Argument(help="images: train/CLASS/*.jpg and val/CLASS/*.jpg")],
-    out: Annotated[Path, typer.Option(help="folder of checkpoints and log; continued if there")],
-    space: Annotated[str | None, typer.Option(help="default: mobilenetv2, or the file's")] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="plain, distilled, autoformer, autoformer-base (default: the space's)"),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", help="name=value of the recipe, e.g. batch=64; repeatable"),
-    ] = None,
-    resolution: Annotated[int, typer.Option(help="pixels that the network sees")] = 224,
-    seed: Annotated[int, typer.Option(help="seed of weights, order and augmentation")] = 1,
-    workers: Annotated[int, typer.Option(help="loading processes for each process")] = 4,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    teacher: Annotated[
-        str | None, typer.Option(help="TorchScript file or OWNER/REPOSITORY:MODEL of torch.hub")
-    ] = None,
-) -> None:
-    """Train a found network on an image folder; under torchrun, on several GPUs."""
-    from azlib import spaces
-    from azlib.training.export import read_structure
-    from azlib.training.folders import read_folder
-    from azlib.training.recipes import Network, adjusted, named
-    from azlib.training.trainer import train as run
-
-    space, structure = read_structure(structure, space)
-    recipe = spaces.get(space).recipe if recipe is None else recipe
-    network = Network(space, structure, len(read_folder(folder).classes), resolution)
-    with keeping(f"the epochs so far are kept in {out}, the same command continues"):
-        log = run(
-            network,
-            folder,
-            out,
-            adjusted(named(recipe), read_values(settings)),
-            seed=seed,
-            workers=workers,
-            device=device,
-            teacher=teacher,
-        )
-    if os.environ.get("RANK", "0") == "0":
-        best = log.loc[log["top1"].idxmax()]
-        typer.echo(f"best top-1 {best['top1']:.2f} % in epoch {best['epoch']:.0f}; wrote {out}")
-
-
-def export(
-    structure: Annotated[str, typer.Argument(help="structure text, or the .json of a search")],
-    out: Annotated[Path, typer.Option(help="file to write")],
-    to: Annotated[str, typer.Option(help="torchscript, onnx or state-dict")] = "torchscript",
-    space: Annotated[str | None, typer.Option(help="default: mobilenetv2, or the file's")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="best.pt of azlib train (default: untrained)")
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(help="outputs (default: as trained, or 1000)")
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(help="pixels of the input (default: as trained, or 224)")
-    ] = None,
-) -> None:
-    """Write a network for other programs, and check that it computes the same."""
-    from azlib.training.export import choose
-    from azlib.training.export import export as run
-
-    network = choose(structure, space, weights, classes, resolution)
-    difference = run(network, to, out, weights)
-    untrained = "" if weights else " (untrained)"
-    typer.echo(f"wrote {out}{untrained}; read back, its logits differ by at most {difference:.1e}")

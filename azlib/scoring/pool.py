@@ -63,7 +63,7 @@ class Execution:
 
 @contextlib.contextmanager
 def _cluster(scheduler: str) -> Iterator:
-    with needs("cluster"):
+    with needs("dask[distributed]", "cluster"):
         from distributed import Client
     try:
         client = Client(scheduler, timeout="20s")
