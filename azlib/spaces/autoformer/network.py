@@ -89,7 +89,8 @@ class AutoFormerNetwork(nn.Module):
                 parameter.copy_(value)
 
     def forward(self, images: Tensor) -> Tensor:
-        if not torch.jit.is_tracing() and tuple(images.shape[1:]) != self.image:
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]
+        if not tracing and tuple(images.shape[1:]) != self.image:
             raise AzlibError(
                 f"this AutoFormer network takes images of shape (B, {str(self.image)[1:]}, got "
                 f"{tuple(images.shape)}: resize them, or build the network for their size."

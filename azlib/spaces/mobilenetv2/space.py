@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
@@ -96,7 +95,7 @@ class MobileNetV2(SearchSpace):
             check_range(layers(parse(SMALLEST)), MOST_LAYERS, max_layers=self.max_layers)
         smallest = self.count(SMALLEST, se=False)["macs"]
         if self.budget is not None and not (
-            isinstance(self.budget, Real) and self.budget >= smallest
+            isinstance(self.budget, int | float) and self.budget >= smallest
         ):
             raise AzlibError(
                 f"budget={abridged(self.budget)} is below the smallest network's {smallest:,} "
