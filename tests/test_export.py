@@ -161,7 +161,8 @@ def test_files_that_no_search_wrote(tmp_path, content):
 )
 def test_sizes_out_of_range(checkpoint, tmp_path, sizes, message):
     with pytest.raises(AzlibError, match=message):
-        export(choose(SMALLEST, weights=checkpoint, **sizes), "state-dict", tmp_path, checkpoint)
+        out = tmp_path / "network.pt"
+        export(choose(SMALLEST, weights=checkpoint, **sizes), "state-dict", out, checkpoint)
 
 
 @pytest.mark.parametrize(

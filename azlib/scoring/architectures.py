@@ -9,7 +9,7 @@ import numpy as np
 
 from azlib.errors import AzlibError
 from azlib.settings import check_at_least
-from azlib.spaces.base import SearchSpace
+from azlib.spaces.base import EnumerableSpace, SearchSpace
 
 TRIES = 10_000  # draws without a new architecture that end a sample
 
@@ -22,9 +22,9 @@ def sample(space: SearchSpace, count: int, archs: Iterable[str] | None = None) -
     legal. Raises `AzlibError` when there are not so many.
     """
     check_at_least(1, sample=count)
-    if archs is None and not isinstance(space, Iterable):
+    if archs is None and not isinstance(space, EnumerableSpace):
         return _drawn(space, count)
-    everything = list(space if archs is None else archs)  # type: ignore[call-overload]
+    everything = list(space if archs is None else archs)
     if count > len(everything):
         raise AzlibError(f"sample={count}: expected 1 to {len(everything)} architectures")
     return sorted(random.Random(0).sample(everything, count))
@@ -56,7 +56,7 @@ def checked(space: SearchSpace, archs: Iterable[str] | None, once: bool) -> Iter
     be read again.
     """
     if archs is None:
-        if not isinstance(space, Iterable):
+        if not isinstance(space, EnumerableSpace):
             raise AzlibError(f"{space.name} is too large to enumerate: give the architectures")
         return space
     if iter(archs) is archs:

@@ -25,7 +25,7 @@ from azlib.scoring.datasheet import write_datasheet
 from azlib.scoring.files import FileSettings
 from azlib.scoring.pool import Execution
 from azlib.settings import ScoreSettings, distinct
-from azlib.spaces.base import SearchSpace
+from azlib.spaces.base import SearchSpace, check_space
 
 
 class _Task(NamedTuple):
@@ -65,6 +65,7 @@ def sweep(
     Raises:
         AzlibError: when `out` or its parts hold scores of other settings or architectures.
     """
+    check_space(space)
     out, seeds = Path(out), distinct(seeds)
     execution = Execution() if execution is None else execution
     settings = ScoreSettings.for_space(space) if settings is None else settings

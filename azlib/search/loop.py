@@ -31,7 +31,7 @@ from azlib.search.history import COSTS, History
 from azlib.search.rules import Draw, Rule
 from azlib.search.scorers import Live, Scorer, members
 from azlib.settings import check_at_least, check_seed
-from azlib.spaces.base import SearchSpace
+from azlib.spaces.base import SearchSpace, check_space
 
 TRIES = 10_000  # illegal candidates in a row that end a search
 MOST_ITERATIONS = 10_000_000  # a hundred of the paper's searches; the history is held in memory
@@ -92,6 +92,7 @@ def search(
         AzlibError: when the first candidate fails, when none is legal, when memory runs out, when
             `out` holds another search, and when a log in `reuse` was scored in another way.
     """
+    check_space(space)
     score = Live(space, seed) if score is None else score
     execution = Execution(workers=1) if execution is None else execution
     out = None if out is None else Path(out)
