@@ -6,7 +6,7 @@ ties share their average rank, NaN (a failed score) and -inf are tied together a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -187,7 +187,7 @@ class IncrementalRanking:
         self._pooled += 1
 
 
-def _floats(values: Iterable) -> NDArray[np.float64]:
+def _floats(values: ArrayLike) -> NDArray[np.float64]:
     try:
         return np.asarray(values, dtype=float)
     except (TypeError, ValueError) as error:

@@ -60,7 +60,7 @@ class ForeignName(pickle.UnpicklingError):
 class RestrictedUnpickler(pickle.Unpickler):
     """Knows the names in `allowed` (dotted name -> stand-in); any other raises `ForeignName`."""
 
-    def __init__(self, stream: BinaryIO, allowed: dict[str, Any], **options):
+    def __init__(self, stream: BinaryIO, allowed: dict[str, Any], **options: Any):
         super().__init__(stream, **options)
         self._allowed = allowed
 

@@ -63,11 +63,10 @@ class ScoreSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "proxies", tuple(self.proxies))
-        if isinstance(self.input_shape, list):
-            object.__setattr__(self, "input_shape", tuple(self.input_shape))
         if not self.proxies:
             raise AzlibError("no proxy given: name at least one, such as expressivity")
         check_shape(self.input_shape)
+        object.__setattr__(self, "input_shape", tuple(self.input_shape))
         if self.init not in (None, "own", *INITIALISATIONS):
             raise unknown("initialisation", self.init, ("own", *INITIALISATIONS))
         if not isinstance(self.batch_statistics, bool):
@@ -76,7 +75,9 @@ class ScoreSettings:
             raise unknown("device", self.device, ("cpu", "cuda", "cuda:0"))
 
     @classmethod
-    def for_space(cls, space: SearchSpace, preset: str | None = None, **changes: Any):
+    def for_space(
+        cls, space: SearchSpace, preset: str | None = None, **changes: Any
+    ) -> ScoreSettings:
         """The settings that a search space is scored with, at one of its presets.
 
         preset: a name in `space.presets`, by default "paper". changes: fields of this class, and
@@ -127,8 +128,8 @@ class ScoreSettings:
 
     def without_folders(self) -> ScoreSettings:
         """The same with sources of images by name: where a user keeps them changes no score."""
-        sources = (self.noise_source, self.labelled_images)
-        noise, labelled = (source and source.partition("=")[0] for source in sources)
+        labelled = self.labelled_images and self.labelled_images.partition("=")[0]
+        noise = self.noise_source.partition("=")[0]
         return replace(self, noise_source=noise, labelled_images=labelled)
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class ScoreSettings:
         }
 
 
-def check_shape(shape: object) -> None:
+def check_shape(shape: Any) -> None:
     """Raises `AzlibError` unless a shape is at least two positive integers, batch first.
 
     The batch must hold two images or more, as batch statistics of one image are not defined.

@@ -5,7 +5,7 @@ Every AZ-NAS proxy reads the small matrices that `trace` returns, never the netw
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -58,7 +58,7 @@ def _gram(m: Tensor) -> Tensor:
     return m @ m.T if m.shape[0] <= m.shape[1] else m.T @ m
 
 
-def _batched(function, matrices: list[Tensor]) -> list[Tensor]:
+def _batched(function: Callable[[Tensor], Tensor], matrices: list[Tensor]) -> list[Tensor]:
     """Applies a batched linear-algebra function once per shape; results on the CPU, in order."""
     results: list[Tensor] = [torch.empty(0)] * len(matrices)
     for shape in dict.fromkeys(m.shape for m in matrices):
@@ -244,7 +244,9 @@ def _bytes_to_signs(device: torch.device) -> Tensor:
     return (1.0 - 2.0 * ((byte >> bit) & 1).float()).to(device)
 
 
-def signs(shape: tuple[int, ...], rng: torch.Generator, device: str | torch.device = "cpu"):
+def signs(
+    shape: tuple[int, ...], rng: torch.Generator, device: str | torch.device = "cpu"
+) -> Tensor:
     """Random ±1, float32, of the given shape; (B, C, H, W) comes in channels-last layout.
 
     Drawn on the CPU, as bits, so that a seed means the same signs on every device and a GPU is

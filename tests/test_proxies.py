@@ -14,9 +14,10 @@ from torch import nn
 import azlib
 from azlib.errors import AzlibError
 from azlib.inputs import generator
-from azlib.inputs.initialisation import INITIALISATIONS, initialise
+from azlib.inputs.initialisation import DRAWS, initialise
 from azlib.proxies import Probe, names
 from azlib.proxies.az import deviation, entropy, under_rule
+from azlib.settings import INITIALISATIONS
 from azlib.spaces import nasbench201 as nb
 from azlib.trace import Trace, signs, trace
 
@@ -234,6 +235,10 @@ def test_bad_input_gets_one_clear_line(call, message):
 def test_absent_gpu_is_said():
     with pytest.raises(AzlibError, match="sees no GPU"):
         azlib.score(Tiny(), SHAPE, device="cuda")
+
+
+def test_the_names_of_initialisations_stand_in_the_settings():
+    assert tuple(DRAWS) == INITIALISATIONS
 
 
 @pytest.mark.parametrize("name", INITIALISATIONS)

@@ -89,7 +89,9 @@ class ExecutionOptions:
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the fields of its option groups as parameters of their own."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, type[Any]] = {
+        name: hint for name, hint in hints.items() if is_dataclass(hint) and isinstance(hint, type)
+    }
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name not in groups:
@@ -117,7 +119,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     signature = inspect.Signature([p.replace(kind=keyword) for p in parameters])
-    shown.__signature__ = signature  # type: ignore[attr-defined]
     shown.__annotations__ = {p.name: p.annotation for p in parameters}
-    del shown.__wrapped__  # type: ignore[attr-defined]  # or typer would look behind it
+    vars(shown)["__signature__"] = signature
+    del vars(shown)["__wrapped__"]  # or typer would look behind it
     return shown

@@ -121,7 +121,7 @@ SOURCES = (
 
 
 def batch(
-    source: str, shape: tuple[int, int, int, int], classes: int, rng: torch.Generator
+    source: str, shape: tuple[int, ...], classes: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """B images (B, 3, H, W), float32, and labels (B,), int64, both drawn from `rng`.
 

@@ -15,18 +15,20 @@ from torch import Tensor, nn
 
 from azlib.errors import unknown
 
+Draw = Callable[[Tensor, tuple[int, int], "torch.Generator | None"], Tensor]
+"""Fills a weight, given its fan-in and fan-out and a random stream."""
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
-def _normal(std: Callable[[int, int], float]):
+def _normal(std: Callable[[int, int], float]) -> Draw:
     return lambda w, fans, g: w.normal_(0.0, std(*fans), generator=g)
 
 
-def _uniform(bound: Callable[[int, int], float]):
+def _uniform(bound: Callable[[int, int], float]) -> Draw:
     return lambda w, fans, g: w.uniform_(-bound(*fans), bound(*fans), generator=g)
 
 
-INITIALISATIONS: dict[str, Callable[[Tensor, tuple[int, int], torch.Generator | None], Tensor]] = {
+DRAWS: dict[str, Draw] = {
     "kaiming_norm_fanin": _normal(lambda fan_in, _: sqrt(2 / fan_in)),
     "kaiming_norm_fanout": _normal(lambda _, fan_out: sqrt(2 / fan_out)),
     "kaiming_uni_fanin": _uniform(lambda fan_in, _: sqrt(6 / fan_in)),
@@ -48,16 +50,16 @@ OF_BASELINES = {
 def initialise(model: nn.Module, method: str, generator: torch.Generator | None = None) -> None:
     """Draws all weights of `model` anew, in place, in the order of `model.modules()`.
 
-    method: one of `INITIALISATIONS` or `OF_BASELINES`; "kaiming_norm_fanin" is the paper's for
+    method: one of `DRAWS` or `OF_BASELINES`; "kaiming_norm_fanin" is the paper's for
     CNNs. "own" calls
     `model.initialise(generator)` (vision transformers bring their own). Weights are drawn on the
     CPU, so that a seed means the same weights on every device.
     Raises `AzlibError` for an unknown method.
     """
     if method == "own" and hasattr(model, "initialise"):
-        model.initialise(generator)
+        model.initialise(generator)  # type: ignore[operator]
         return
-    draws = INITIALISATIONS | OF_BASELINES
+    draws = DRAWS | OF_BASELINES
     if method not in draws:
         raise unknown("initialisation", method, draws)
     draw = draws[method]

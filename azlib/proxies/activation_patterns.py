@@ -24,7 +24,8 @@ def agreements(probe: Probe) -> Tensor:
     Raises `AzlibError` for a network without nn.ReLU modules, and for one that leaves some of them
     unused: its activations are functions, which cannot be seen.
     """
-    unseen = {m: name for name, m in probe.model.named_modules() if isinstance(m, nn.ReLU)}
+    modules = probe.model.named_modules()
+    unseen: dict[nn.Module, str] = {m: name for name, m in modules if isinstance(m, nn.ReLU)}
     if not unseen:
         raise AzlibError(
             f"this proxy reads nn.ReLU modules, {type(probe.model).__name__} has none: write its "
@@ -33,7 +34,7 @@ def agreements(probe: Probe) -> Tensor:
     count = len(probe.inputs)
     kernel = torch.zeros(count, count, dtype=torch.float64, device=probe.inputs.device)
 
-    def add(module: nn.Module, _, output: Tensor) -> None:
+    def add(module: nn.Module, _: object, output: Tensor) -> None:
         unseen.pop(module, None)
         active = (output > 0).reshape(count, -1).float()
         both = (active @ active.T).double()  # counts: exact in float32 up to 2^24

@@ -124,7 +124,9 @@ class _Recorder(TorchDispatchMode):
         self.operations.append(Operation(self._sources(output)))
         self.results.append(output)
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         results = function(*args, **(kwargs or {}))
         given, made = _tensors(args), _tensors(results)
         self._kept.append(made)
@@ -143,7 +145,9 @@ class _Recorder(TorchDispatchMode):
         return tuple(self._made_by[id(t)] for t in tensors if id(t) in self._made_by)
 
 
-def _operation(kind, args: tuple, results: Any, sources: tuple, weighted: bool) -> Operation:
+def _operation(
+    kind: Any, args: tuple, results: Any, sources: tuple[int, ...], weighted: bool
+) -> Operation:
     """What an ATen operation is to the proxies. args: of a convolution, the image and the weights.
 
     MACs by PyTorch's own formulas, those of `azlib.proxies.count_macs`.

@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -85,7 +85,7 @@ def score(
         init,
         batch_statistics,
         noise_source,
-        None if own is not None else labelled_images,
+        labelled_images if isinstance(labelled_images, str) else None,
         device,
     )
     key = repr(model) if architecture is None else architecture
@@ -151,7 +151,7 @@ def rank(
     input_shape: tuple[int, ...] = IMAGE_SHAPE,
     *,
     method: str = "log",
-    **settings,
+    **settings: Any,
 ) -> pd.DataFrame:
     """Ranks networks against each other: their scores, the ranks, and the sum of Eq. 12.
 

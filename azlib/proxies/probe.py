@@ -57,7 +57,7 @@ class Probe:
         network's own weights (`init=None`), nothing is drawn whatever a proxy asks for.
         """
         wanted = init or self.settings.init
-        if self.settings.init is not None:
+        if wanted is not None and self.settings.init is not None:
             if wanted != self._drawn:
                 initialise(self.model, wanted, self.stream("weights"))
                 self._drawn = wanted

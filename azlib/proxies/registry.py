@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azlib.aggregation import ASSEMBLIES, AZ_NAS
 from azlib.errors import AzlibError, unknown
@@ -36,7 +36,7 @@ class Proxy:
 REGISTRY: dict[str, Proxy] = {}
 
 
-def proxy(name: str, source: str, **needs) -> Callable:
+def proxy(name: str, source: str, **needs: Any) -> Callable:
     """Registers a function of a `Probe` under a name; refuses a name that is taken.
 
     needs: `init`, `images`, `labels`, `shared` of a `Proxy`. The function finds the network at that

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ def layer_weights(model: nn.Module) -> list[Tensor]:
     return list(dict.fromkeys(weights))
 
 
-def gradients(value: Tensor, inputs: list[Tensor], create_graph: bool = False) -> list[Tensor]:
+def gradients(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
     """Derivatives of a scalar; zeros where it does not depend on an input."""
     if not value.requires_grad:
         return [torch.zeros_like(tensor) for tensor in inputs]
@@ -45,7 +45,7 @@ def gradients(value: Tensor, inputs: list[Tensor], create_graph: bool = False) -
 
 
 def loss_gradients(
-    model: nn.Module, parameters: list[Tensor], images: Tensor, labels: Tensor
+    model: nn.Module, parameters: Sequence[Tensor], images: Tensor, labels: Tensor
 ) -> list[Tensor]:
     """∂ℓ/∂p of some of the model's parameters, for images (B, 3, H, W) and labels (B,)."""
     with differentiable(model, parameters):
@@ -103,7 +103,7 @@ def grasp(probe: Probe) -> float:
     with differentiable(probe.model, weights):
         loss = cross_entropy(forward(probe.model, images), labels)
         first = gradients(loss, weights, create_graph=True)
-        flow = sum((g * g.detach()).sum() for g in first)
+        flow = torch.stack([(g * g.detach()).sum() for g in first]).sum()
         second = gradients(flow, weights)
     return _total(-w.detach() * h for w, h in zip(weights, second, strict=True))
 
@@ -151,11 +151,12 @@ def fisher(probe: Probe) -> float:
     masks: list[Tensor] = []
     repeats: list[int] = []
 
-    def mask(module: nn.Module, _, output: Tensor) -> Tensor:
+    def mask(module: nn.Module, _: object, output: Tensor) -> Tensor:
         channels = output.dim() - 1 if isinstance(module, nn.Linear) else 1
         shape = [n if dim in (0, channels) else 1 for dim, n in enumerate(output.shape)]
         masks.append(output.new_ones(shape).requires_grad_())
-        repeats.append(module.weight.numel() // output.shape[channels])
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        repeats.append(weight.numel() // output.shape[channels])
         return output * masks[-1]
 
     hooks = [

@@ -131,7 +131,8 @@ def _rate(layer: nn.Module, x: Tensor, name: str) -> Tensor:
         return nn.functional.conv2d(
             x[:, :1], corner, None, layer.stride, layer.padding, layer.dilation
         )
-    return (x[:, :1] - layer.running_mean[0]) / torch.sqrt(layer.running_var[0] + layer.eps)
+    mean, variance = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
+    return (x[:, :1] - mean[0]) / torch.sqrt(variance[0] + layer.eps)  # type: ignore[operator]
 
 
 def _check(layer: nn.Module) -> None:

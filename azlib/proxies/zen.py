@@ -51,7 +51,8 @@ def _features(model: nn.Module, images: Tensor, running: dict[nn.Module, Tensor]
         if isinstance(module, _BatchNorm):
             variances = _variances(inputs[0])
             start = running.get(module, torch.ones_like(variances))
-            running[module] = (1 - module.momentum) * start + module.momentum * variances
+            momentum = 0.1 if module.momentum is None else module.momentum
+            running[module] = (1 - momentum) * start + momentum * variances
         if isinstance(output, Tensor) and output.dim() == 4 and output[0, 0].numel() > 1:
             features = output
 

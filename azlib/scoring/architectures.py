@@ -22,9 +22,11 @@ def sample(space: SearchSpace, count: int, archs: Iterable[str] | None = None) -
     legal. Raises `AzlibError` when there are not so many.
     """
     check_at_least(1, sample=count)
-    if archs is None and not isinstance(space, EnumerableSpace):
-        return _drawn(space, count)
-    everything = list(space if archs is None else archs)
+    if archs is None:
+        if not isinstance(space, EnumerableSpace):
+            return _drawn(space, count)
+        archs = space
+    everything = list(archs)
     if count > len(everything):
         raise AzlibError(f"sample={count}: expected 1 to {len(everything)} architectures")
     return sorted(random.Random(0).sample(everything, count))

@@ -6,10 +6,14 @@ import contextlib
 import ctypes
 import math
 import time
+from typing import TYPE_CHECKING
 
 from azlib.errors import AzlibError, out_of_memory, reason
 from azlib.settings import ScoreSettings
 from azlib.spaces.base import SearchSpace
+
+if TYPE_CHECKING:
+    from azlib.proxies import Scored
 
 
 def score_chunk(
@@ -42,11 +46,8 @@ def score_chunk(
     return rows, failures
 
 
-def score_architecture(space: SearchSpace, arch: str, seed: int, settings: ScoreSettings):
-    """Builds one network at the resolution of the settings and scores it; costs are the space's.
-
-    Returns a `proxies.Scored`.
-    """
+def score_architecture(space: SearchSpace, arch: str, seed: int, settings: ScoreSettings) -> Scored:
+    """Builds one network at the resolution of the settings and scores it; costs are the space's."""
     from azlib.proxies import score_in_place
 
     model = space.build(arch, settings.resolution)

@@ -62,7 +62,8 @@ def unfinished(
 ) -> Iterator[tuple[Path, list[Item]]]:
     """Chunks of positions that no part covers; parts that exist are checked as they pass."""
     ready = {int(path.stem.split("-")[0]): path for path in files(parts)}
-    position, pending = 0, []
+    position = 0
+    pending: list[Item] = []
     while True:
         if position in ready:
             if pending:

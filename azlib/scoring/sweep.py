@@ -110,7 +110,7 @@ def _checked(space: SearchSpace, settings: ScoreSettings) -> ScoreSettings:
     check_device(settings.device)
     reads_images = any(REGISTRY[name].images for name in chosen)
     labelled = settings.labelled_images if reads_images else None
-    for source in {settings.noise_source, labelled} - {"gaussian", None}:
+    for source in {settings.noise_source, labelled or "gaussian"} - {"gaussian"}:
         batch(source, settings.input_shape, 2, generator(1, "", "images"))
     return replace(settings, proxies=chosen, labelled_images=labelled)
 

@@ -7,7 +7,7 @@ published, more to keep several processes busy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -77,7 +77,7 @@ class Algorithm1:
             if (start := space.initial) is None:
                 return space.sample
             return lambda rng: space.mutate(start, rng, times=1)
-        parents: Sequence[int] = history.ranking.top() if n >= self.selected else range(n)
+        parents = history.ranking.top() if n >= self.selected else np.arange(n)
 
         def draw(rng: np.random.Generator) -> str:
             parent = history.rows[parents[rng.integers(len(parents))]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from azlib.aggregation import AZ_NAS
 from azlib.errors import AzlibError
@@ -131,7 +131,7 @@ class SearchSpace(Protocol):
         return arch
 
     @classmethod
-    def read_budget(cls, text: str) -> dict[str, object]:
+    def read_budget(cls, text: str) -> dict[str, Any]:
         """The fields of the class, with their values, that a budget on the command line stands for.
 
         Raises `AzlibError` for a malformed budget. By default there is no budget, so that any text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class AutoFormer(SearchSpace):
         check_range(1, MOST_CLASSES, num_classes=self.num_classes)
 
     @classmethod
-    def read_budget(cls, text: str) -> dict[str, object]:
+    def read_budget(cls, text: str) -> dict[str, Any]:
         """The budget, which is one of the names in `BUDGETS`."""
         if text not in BUDGETS:
             raise unknown("AutoFormer budget", text, BUDGETS)

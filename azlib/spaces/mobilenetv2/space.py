@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class MobileNetV2(SearchSpace):
             )
 
     @classmethod
-    def read_budget(cls, text: str) -> dict[str, object]:
+    def read_budget(cls, text: str) -> dict[str, Any]:
         """The budget in FLOPs, which is written as 450M, 450e6 or 450000000."""
         number, unit = (text[:-1], 1e6) if text.endswith("M") else (text, 1)
         try:
