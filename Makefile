@@ -1,5 +1,4 @@
 # `make help` lists what there is. Everything sets itself up in .venv (Python >= 3.10, pip).
-#
 #   make figures                     embedded ground truth (CIFAR-10)
 #   make figures NB201=PATH          official ground truth: .pth, NATS folder or CSV
 #   make figures TORCH_INDEX=URL     pip index for another PyTorch build (CPU, CUDA)
@@ -7,14 +6,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help figures test lab scores check-scores searches bench lint format package clean
 PYTHON ?= python3
-NB201 ?=
-TORCH_INDEX ?=
 PY := .venv/bin/python
 READY := .venv/.ready
 ifneq ($(NB201),)
-  ifeq ($(wildcard $(NB201)),)
-    $(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder or an exported CSV, or leave NB201 out for the embedded ground truth (no spaces in the path))
-  endif
+  $(if $(wildcard $(NB201)),,$(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder or an exported CSV, or leave NB201 out for the embedded ground truth (no spaces in the path)))
 endif
 
 help: ## list the targets

@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import torch
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True)  # a run that passed passes again
@@ -18,6 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
 sys.path.insert(0, str(ROOT / "tests"))  # for `oracle`
+
+
+@pytest.fixture(autouse=True)
+def _own_stream() -> None:
+    """What a test draws without a generator does not depend on the tests before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

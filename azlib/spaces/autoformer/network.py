@@ -85,7 +85,8 @@ class AutoFormerNetwork(nn.Module):
                 if parameter in patch_embedding:
                     value.uniform_(-bound, bound, generator=generator)
                 elif name != "bias":
-                    nn.init.trunc_normal_(value, std=0.02, generator=generator)
+                    # Truncated at ±2, which is 100 standard deviations, in the published code.
+                    value.normal_(std=0.02, generator=generator)
                 parameter.copy_(value)
 
     def forward(self, images: Tensor) -> Tensor:
