@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from azlib.aggregation import AZ_NAS, METHODS, aggregate, rank
+from azlib.aggregation import AGGREGATIONS, AZ_NAS, aggregate, rank
 from azlib.companion import paper
 from azlib.companion.metrics import (
     bootstrap,
@@ -136,7 +136,7 @@ def headline(
         rows.append([dataset, quantity, value, low, high, published, verdict, architecture])
 
     for dataset in truth:
-        for method in METHODS:
+        for method in AGGREGATIONS:
             row = full.loc[(dataset, method)]
             published = paper.value("Table 4", method, "kendall_tau", dataset)
             add(dataset, f"τ, {method}", *row[["kendall_tau", "tau_low", "tau_high"]], published)
