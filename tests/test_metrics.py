@@ -151,7 +151,7 @@ def test_jackknife_leaves_each_out_in_turn(columns):
 def test_jackknife_and_bootstrap_agree(digits, level):
     x, y = noisy(400, digits=digits)
     quick = metrics.kendall_interval(x, y, level=level)
-    slow = metrics.bootstrap(x, y, n=1000, level=level)
+    slow = metrics.bootstrap([x, y], metrics.kendall, level=level)
     width = slow[1] - slow[0]
     np.testing.assert_allclose(quick, slow, atol=0.12 * width)
 
@@ -166,12 +166,18 @@ def test_jackknife_covers_the_truth_as_often_as_it_says():
 
 def test_bootstrap_repeats_with_its_seed_and_takes_any_statistic():
     x, y = noisy(60)
-    quick = partial(metrics.bootstrap, x, y, n=50)
-    assert quick(seed=3) == quick(seed=3) != quick(seed=4)
-    low, high = quick(metrics.spearman)
+    quick = partial(metrics.bootstrap, [x, y], metrics.spearman, n=50)
+    low, high = quick(seed=3)
+    assert (low, high) == quick(seed=3) != quick(seed=4)
     assert low < metrics.spearman(x, y) < high
-    low, high = quick(lambda x, y: metrics.ndcg(x, 50 + y, k=5))
+    low, high = metrics.bootstrap([x, y], lambda x, y: metrics.ndcg(x, 50 + y, k=5), n=50)
     assert 0 < low < high <= 1
+
+
+def test_bootstrap_draws_rows_with_all_their_columns():
+    x, y = noisy(60)
+    low, high = metrics.bootstrap([x, x + y, y], lambda a, b, c: np.abs(a + c - b).max(), n=20)
+    assert low == high == np.abs(x + y - (x + y)).max()
 
 
 def test_seed_spread():
@@ -193,7 +199,10 @@ def test_seed_spread():
         (lambda: metrics.ndcg([1, 2], [0.93, 0.9]), "in percent.*the highest is 0.93"),
         (lambda: metrics.ndcg([1, 2], [93, np.nan]), "without NaN"),
         (lambda: metrics.ndcg([1, 2], [93, 90], k=0), "at least one position; got k=0"),
-        (lambda: metrics.bootstrap([1, 2], [1, 2], level=95), "level.*0.95; got 95"),
+        (
+            lambda: metrics.bootstrap([[1, 2], [1, 2]], metrics.kendall, level=95),
+            "level.*0.95; got 95",
+        ),
         (lambda: metrics.kendall_interval([1, 2], [1, 2], level=0), "level.*got 0"),
     ],
 )

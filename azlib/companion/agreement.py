@@ -208,13 +208,10 @@ def difference(
     architectures, drawn together with both their scores. What both rankings owe to the sample
     cancels, so it is narrower than the two intervals of τ suggest.
     """
-    first, second, accuracies = (np.asarray(c, dtype=float) for c in (first, second, accuracies))
 
-    def gap(rows: ArrayLike, drawn: ArrayLike) -> float:
-        at = np.asarray(rows, dtype=int)
-        return kendall(first[at], drawn) - kendall(second[at], drawn)
+    def gap(first: ArrayLike, second: ArrayLike, accuracies: ArrayLike) -> float:
+        return kendall(first, accuracies) - kendall(second, accuracies)
 
-    everyone = np.arange(len(accuracies))
-    low, high = bootstrap(everyone, accuracies, gap, draws)
-    value = gap(everyone, accuracies)
-    return {"difference": value, "difference_low": low, "difference_high": high}
+    columns = [np.asarray(column, dtype=float) for column in (first, second, accuracies)]
+    low, high = bootstrap(columns, gap, draws)
+    return {"difference": gap(*columns), "difference_low": low, "difference_high": high}

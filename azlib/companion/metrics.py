@@ -7,10 +7,11 @@ Series must carry the same index in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau, norm
 
@@ -46,14 +47,10 @@ def ndcg(scores: ArrayLike, accuracies: ArrayLike, k: int = 1000) -> float:
         raise AzlibError(
             f"nDCG needs accuracies in percent, without NaN; the highest is {accuracies.max():g}."
         )
+    from sklearn.metrics import ndcg_score  # here, as it takes long to import
+
     gains = 2.0**accuracies - 1
-    discounts = np.zeros(len(gains))
-    discounts[:k] = 1 / np.log2(np.arange(2, min(k, len(gains)) + 2))
-    ideal = np.sort(gains)[::-1] @ discounts
-    _, tied, sizes = np.unique(-ranks, return_inverse=True, return_counts=True)
-    mean_gains = np.bincount(tied, gains) / sizes
-    shared_discounts = np.add.reduceat(discounts, np.cumsum(sizes) - sizes)
-    return float(mean_gains @ shared_discounts / ideal)
+    return float(ndcg_score([gains / gains.max()], [ranks], k=k))
 
 
 def selected(scores: ArrayLike, accuracies: ArrayLike) -> tuple[Hashable, float]:
@@ -90,26 +87,32 @@ def kendall_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> tuple[f
 
 
 def bootstrap(
-    scores: ArrayLike,
-    accuracies: ArrayLike,
-    statistic: Callable[[NDArray, NDArray], float] = kendall,
+    columns: Sequence[ArrayLike],
+    statistic: Callable[..., float],
     n: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of any statistic over n resamples of the architectures.
+    """Percentile interval of a statistic of several columns over n resamples of their rows.
 
-    Architectures are drawn with replacement together with their scores: an aggregated score
-    is held fixed, not aggregated anew within each resample.
+    A row is one architecture. Architectures are drawn with replacement together with everything
+    that is known about them: an aggregated score is held fixed, not aggregated anew within each
+    resample.
     """
-    tails = _tails(level)
-    _ranks(scores, accuracies)
-    scores, accuracies = np.asarray(scores, dtype=float), np.asarray(accuracies, dtype=float)
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(len(scores), size=len(scores)) for _ in range(n))
-    values = [statistic(scores[draw], accuracies[draw]) for draw in draws]
-    low, high = np.quantile(values, tails)
-    return float(low), float(high)
+    _tails(level)
+    _ranks(columns[0], columns[-1])
+    found = scipy.stats.bootstrap(
+        [np.asarray(column, dtype=float) for column in columns],
+        statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=n,
+        batch=1,
+        method="percentile",
+        confidence_level=level,
+        random_state=np.random.default_rng(seed),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def seed_spread(values: ArrayLike) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The table of accuracies that every source gives, checked, and the errors of sources that do not."""
+"""The checked table of accuracies that every source gives, and the errors of those that do not."""
 
 from __future__ import annotations
 
