@@ -452,9 +452,7 @@ def test_csv_with_a_column_twice(tmp_path):
     path = tmp_path / "table.csv"
     for header in ("arch,cifar10,cifar10,cifar100,x", "arch,cifar10,arch,cifar100,x"):
         path.write_text(f"{header}\n{ARCHS[0]},93,92,70,44\n")
-        with pytest.raises(
-            AzlibError, match="has the column .* more than once.*each once"
-        ) as error:
+        with pytest.raises(AzlibError, match=r"column \w+ more than once.*each once") as error:
             benchmarks.load(path)
         assert one_line(error)
 
