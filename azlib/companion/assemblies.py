@@ -20,34 +20,41 @@ import pandas as pd
 from azlib.aggregation import rank
 from azlib.companion.metrics import kendall, kendall_interval, ndcg, selected, spearman
 from azlib.errors import AzlibError, unknown
-from azlib.scoring.scores import COMMITTED, load_nearest
+from azlib.scoring.files import COMMITTED, load_nearest
+from azlib.spaces.base import EnumerableSpace
 
 
-def load_families(
-    dataset: str, space: Any, families: Iterable[str], folder: str | Path = COMMITTED
+def load_groups(
+    dataset: str, space: EnumerableSpace, groups: Iterable[str], folder: str | Path = COMMITTED
 ) -> list[pd.DataFrame]:
-    """The scores of several families of proxies for one data set, one frame per family.
+    """The scores of several groups of proxies for one data set, one frame per group.
 
-    Which resolution, and errors raised: see `scores.load_nearest`.
+    Which resolution is taken, and errors raised: see `azlib.scoring.load_nearest`.
     """
+    return [load_nearest(dataset, space, group, folder) for group in groups]
 
-    return [load_nearest(dataset, space, family, folder) for family in families]
 
-
-def log_ranks(families: Iterable[pd.DataFrame], archs: Sequence[str]) -> pd.DataFrame:
+def log_ranks(scored: Iterable[pd.DataFrame], archs: Sequence[str]) -> pd.DataFrame:
     """ln(rank / m) of m architectures under every proxy: one row each, one column per proxy.
 
-    families: frames of one row per (arch, seed), as `scores.load` gives them; each may have other
-    seeds. Architectures are ranked among `archs` under each seed, and the logarithms averaged over
-    the seeds. Raises AzlibError if a proxy stands in two families, or an architecture has no score.
+    Architectures are ranked among `archs` under each seed, and the logarithms averaged over the
+    seeds.
+
+    Args:
+        scored: frames of one row per (arch, seed), as `load_groups` gives them; each may have other
+            seeds.
+        archs: the architectures to rank.
+
+    Raises:
+        AzlibError: a proxy stands in two of the frames, or an architecture has no score.
     """
     index = pd.Index(archs, name="arch")
     columns: dict[str, np.ndarray] = {}
-    for family in families:
-        proxies = [c for c in family if c not in ("arch", "seed") and not c.startswith("seconds")]
+    for frame in scored:
+        proxies = [c for c in frame if c not in ("arch", "seed") and not c.startswith("seconds")]
         if twice := sorted(set(proxies) & set(columns)):
-            raise AzlibError(f"two families of scores hold {', '.join(twice)}: leave one out")
-        seeds = [rows.set_index("arch") for _, rows in family.groupby("seed")]
+            raise AzlibError(f"two groups of scores hold {', '.join(twice)}: leave one out")
+        seeds = [rows.set_index("arch") for _, rows in frame.groupby("seed")]
         for rows in seeds:
             if missing := len(index.difference(rows.index)):
                 raise AzlibError(f"{missing} of {len(index)} architectures have no {proxies[0]}")
