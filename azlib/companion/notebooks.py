@@ -41,7 +41,7 @@ def run(notebook: str | Path, output: str | Path, values: Mapping[str, Any] | No
     """Executes a copy of a notebook, with other values of its parameters.
 
     The copy appears under its name only when every cell ran: a failed one stays beside it as
-    `<output>.failed.ipynb`. Papermill itself only warns of an unknown parameter; here it is refused.
+    `<output>.failed.ipynb`. Papermill only warns of an unknown parameter; here it is refused.
 
     Args:
         notebook: the notebook to execute, in its own folder.
