@@ -118,6 +118,30 @@ def correlations(scores: pd.DataFrame, proxies: Sequence[str] = AZ_NAS) -> pd.Da
     )
 
 
+def noise_shares(
+    scores: pd.DataFrame, proxies: Sequence[str], classes: Mapping[str, str]
+) -> dict[str, float]:
+    """How much of the variance of a proxy's ranks lies between copies of one network.
+
+    Copies differ by their random weights and input alone, so this is the share of noise. Ranks are
+    compared, so that no outlier dominates.
+
+    Args:
+        scores: one row per architecture, under one seed.
+        proxies: columns to look at.
+        classes: the network of each architecture; those with one architecture are left out.
+    """
+    network = scores["arch"].map(classes)
+    shares = {}
+    for name in proxies:
+        ranks = scores[name].rank()
+        groups = ranks.groupby(network)
+        several = groups.transform("size") > 1
+        within = ((ranks - groups.transform("mean"))[several] ** 2).mean()
+        shares[name] = float(within / ranks[several].var())
+    return shares
+
+
 def headline(
     table: pd.DataFrame, scores: Mapping[str, pd.DataFrame], truth: pd.DataFrame
 ) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from azlib.errors import needs
 
-with needs("companion"):
+with needs("matplotlib", "companion"):
     import matplotlib.pyplot as plt
     from matplotlib.figure import Figure
 

@@ -27,7 +27,7 @@ from azlib.companion.tables import latex, markdown
 from azlib.errors import needs
 from azlib.files import replacing
 
-with needs("companion"):
+with needs("matplotlib", "companion"):
     from matplotlib import pyplot as plt
     from matplotlib.figure import Figure
     from PIL import Image

@@ -9,7 +9,7 @@ from typing import Any
 
 from azlib.errors import AzlibError, needs, reason, unknown
 
-with needs("companion"):
+with needs("papermill", "companion"):
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from papermill.exceptions import PapermillException

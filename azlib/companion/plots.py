@@ -10,7 +10,7 @@ import pandas as pd
 from azlib.companion.drawing import drawn
 from azlib.errors import needs
 
-with needs("companion"):
+with needs("seaborn", "companion"):
     import matplotlib.pyplot as plt
     import seaborn as sns
     from matplotlib.figure import Figure
