@@ -11,8 +11,8 @@ from azlib.aggregation import AGGREGATIONS, AZ_NAS, aggregate
 from azlib.companion import agreement, methods
 from azlib.companion.comparison import Frames
 
-_COLUMNS = """base added aggregation dataset tau_before kendall_tau tau_low tau_high gain
-    spearman_rho n seeds""".split()
+_COLUMNS = ["base", "added", "aggregation", "dataset", "tau_before", "kendall_tau"]
+_COLUMNS += ["tau_low", "tau_high", "gain", "spearman_rho", "n", "seeds"]
 
 
 def compare(

@@ -8,7 +8,7 @@ every proxy, averaged over its seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -16,8 +16,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from azlib.aggregation import rank
+from azlib.companion.agreement import difference
+from azlib.companion.methods import Method
 from azlib.companion.metrics import kendall, kendall_interval, ndcg, selected, spearman
 from azlib.errors import AzlibError, unknown
 from azlib.scoring.files import COMMITTED, load_nearest
@@ -162,3 +165,55 @@ def leave_one_out(logs: pd.DataFrame, accuracies: pd.Series, members: Sequence[s
     full = kendall(score(logs, members), accuracies)
     without = {m: score(logs, [n for n in members if n != m]) for m in dict.fromkeys(members)}
     return pd.Series({m: full - kendall(scores, accuracies) for m, scores in without.items()})
+
+
+def against(
+    scored: Iterable[pd.DataFrame],
+    members: Sequence[str],
+    opponent: Method,
+    theirs: pd.DataFrame,
+    accuracies: pd.Series,
+) -> dict[str, float]:
+    """τ of an assembly minus τ of a method, on the architectures and the one seed that both have.
+
+    Args:
+        scored: scores of the assembly's proxies, as `load_groups` gives them.
+        members: the assembly.
+        opponent: the method.
+        theirs: scores of the method's proxies, of which the first seed counts.
+        accuracies: in %, by architecture.
+
+    Returns:
+        n, kendall_tau of the assembly, that of the opponent, and the paired difference with its
+        95 % interval.
+    """
+    seed = theirs["seed"].iloc[0]
+    theirs = theirs[theirs["seed"] == seed].set_index("arch")
+    same_seed = [frame[frame["seed"] == seed] for frame in scored]
+    ours = score(log_ranks(same_seed, list(theirs.index)), members)
+    other, accuracies = opponent.score(theirs), accuracies.loc[theirs.index]
+    taus = {"kendall_tau": kendall(ours, accuracies), "opponent": kendall(other, accuracies)}
+    return {"n": len(theirs), **taus, **difference(ours, other, accuracies)}
+
+
+FORMS: dict[str, Callable[[pd.Series], pd.Series]] = {
+    "ln r": np.log,
+    "-1/√r": lambda r: -1 / np.sqrt(r),
+    "r^¼": lambda r: r**0.25,
+    "√r": np.sqrt,
+    "r": lambda r: r,
+    "probit": lambda r: norm.ppf(r * len(r) / (len(r) + 1)),
+    "ln r, dense": lambda r: np.log(r.rank(method="dense") / r.nunique()),
+}
+"""Functions of a rank r, given as a share, that could be summed instead of its logarithm."""
+
+
+def other_forms(
+    logs: pd.DataFrame, accuracies: pd.Series, members: Sequence[str]
+) -> dict[str, float]:
+    """τ of an assembly under each of the `FORMS`."""
+    accuracies = accuracies.loc[logs.index]
+    return {
+        name: kendall(sum(form(np.exp(logs[m])) for m in members), accuracies)
+        for name, form in FORMS.items()
+    }

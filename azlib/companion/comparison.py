@@ -16,9 +16,10 @@ from azlib.companion.tables import intervals, number, texts
 
 Frames = Mapping[str, pd.DataFrame]
 """The scores of each group of proxies for one data set, as `methods.read` gives them."""
-_COLUMNS = """method dataset architectures kendall_tau tau_low tau_high spearman_rho ndcg
-    selected_accuracy_mean selected_accuracy_std ms_per_arch n seeds input
-    paper_tau paper_rho vkdnw_tau vkdnw_rho""".split()
+_COLUMNS = ["method", "dataset", "architectures", "kendall_tau", "tau_low", "tau_high"]
+_COLUMNS += ["spearman_rho", "ndcg", "selected_accuracy_mean", "selected_accuracy_std"]
+_COLUMNS += ["ms_per_arch", "n", "seeds", "input", "paper_tau", "paper_rho", "vkdnw_tau"]
+_COLUMNS += ["vkdnw_rho"]
 
 
 def describe(compared: Sequence[Method], frames: Frames) -> pd.DataFrame:

@@ -18,8 +18,9 @@ from azlib.spaces.base import SearchSpace
 
 VARIED = {"init": "initialisation", "batch": "batch size", "input": "input"}
 """What a variant changes, by the word for it in the name of its score file."""
-COLUMNS = """varied setting method dataset kendall_tau tau_low tau_high
-    difference difference_low difference_high tau_with_default n""".split()
+COLUMNS = ["varied", "setting", "method", "dataset", "kendall_tau", "tau_low"]
+COLUMNS += ["tau_high", "difference", "difference_low", "difference_high"]
+COLUMNS += ["tau_with_default", "n"]
 
 
 class Variant(NamedTuple):

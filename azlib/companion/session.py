@@ -12,9 +12,7 @@ from azlib.scoring.files import load
 from azlib.spaces.nasbench201 import NASBench201
 
 
-def begin(
-    source: str, figures: str, whole: bool = False
-) -> tuple[pd.DataFrame, Path, NASBench201]:
+def begin(source: str, figures: str, whole: bool = False) -> tuple[pd.DataFrame, Path, NASBench201]:
     """What a notebook on NAS-Bench-201 needs, and a line about it.
 
     Args:
