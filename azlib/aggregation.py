@@ -47,7 +47,7 @@ ASSEMBLIES: dict[str, tuple[str, ...]] = {
 }
 """Proxies by the name of their assembly: the paper's, the same with live MACs for complexity, and
 two that notebook 13 chooses. A proxy that stands twice weighs twice."""
-METHODS = ("log", "linear")
+AGGREGATIONS = ("log", "linear")
 
 
 def rank(values: ArrayLike) -> NDArray[np.float64]:
@@ -74,8 +74,8 @@ def aggregate(
 
     Raises AzlibError for an unknown method or proxy, for columns of unequal length, for no rows.
     """
-    if method not in METHODS:
-        raise unknown("aggregation method", method, METHODS)
+    if method not in AGGREGATIONS:
+        raise unknown("aggregation method", method, AGGREGATIONS)
     try:
         frame = pd.DataFrame(scores)
     except ValueError as error:

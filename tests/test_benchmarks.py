@@ -1,4 +1,4 @@
-"""The three doors to the ground truth: right numbers from good files, one clear line from bad."""
+"""The three sources of the ground truth: right numbers from good files, one clear line from bad."""
 
 import bz2
 import hashlib
@@ -22,6 +22,7 @@ from nas_201_api.api_utils import ArchResults, ResultsCount
 from scipy.stats import kendalltau
 
 from azlib.companion import benchmarks
+from azlib.companion.benchmarks import embedded
 from azlib.errors import AzlibError
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -181,7 +182,7 @@ def fake_package(tmp_path, monkeypatch):
         digest = "sha256=hfNDW4d6otNiaNVc4H9v9tc2Q9F6hA8ZQXRdpeuA2zI" if keep_hash else ""
         (info / "RECORD").write_text(f"analognasbench/data.anb,{digest},\n")
         monkeypatch.setattr(
-            benchmarks.metadata, "distribution", lambda _: metadata.Distribution.at(info)
+            embedded.metadata, "distribution", lambda _: metadata.Distribution.at(info)
         )
 
     return install
@@ -213,8 +214,8 @@ def test_embedded_not_installed(monkeypatch):
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(benchmarks.metadata, "distribution", missing)
-    with pytest.raises(AzlibError, match="pip install analog-nasbench"):
+    monkeypatch.setattr(embedded.metadata, "distribution", missing)
+    with pytest.raises(AzlibError, match=r"analog-nasbench: pip install 'azlib\[companion\]'"):
         benchmarks.load()
 
 
@@ -305,7 +306,7 @@ def test_missing_package(content, tmp_path, monkeypatch, module, package):
     if package == "nats-bench":
         path = save_nats(tmp_path, {"meta_archs": ARCHS})
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(AzlibError, match=f"pip install {package}"):
+    with pytest.raises(AzlibError, match=rf"{package}: pip install 'azlib\[companion\]'"):
         benchmarks.load(path)
 
 
@@ -403,10 +404,10 @@ def test_export_round_trip(content, tmp_path):
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(0, 100), min_size=2, max_size=2))
+@given(st.tuples(st.floats(0, 100), st.floats(1, 100, exclude_min=True)))
 def test_csv_keeps_every_digit(tmp_path_factory, accuracies):
-    path = write_csv(tmp_path_factory.mktemp("csv") / "a.csv", cifar10=accuracies)
-    assert benchmarks.load(path)["cifar10"].tolist() == accuracies
+    path = write_csv(tmp_path_factory.mktemp("csv") / "a.csv", cifar10=list(accuracies))
+    assert benchmarks.load(path)["cifar10"].tolist() == list(accuracies)
 
 
 def test_csv_altered_or_truncated(tmp_path):
@@ -430,18 +431,30 @@ def test_csv_altered_or_truncated(tmp_path):
         ({"cifar100": None}, "does not say which benchmark it comes from"),
         ({"arch": [ARCHS[0], "|max_pool~0|"]}, r"'\|max_pool~0\|' is not a NAS-Bench-201 arch"),
         ({"arch": [ARCHS[0], None]}, "is not a NAS-Bench-201 architecture"),
-        ({"arch": [ARCHS[0]] * 2}, "more than once"),
+        ({"arch": [ARCHS[0]] * 2}, "more than one row"),
         ({"cifar10": ["93.1", "good"]}, r"'good' is not an accuracy in % \(column cifar10"),
         ({"cifar10": [93.1, None]}, "nan is not an accuracy"),
         ({"cifar10": [93.1, 100.1]}, "'100.1' is not an accuracy"),
         ({"cifar10": [93.1, -1]}, "is not an accuracy"),
         ({"cifar10": [93.1, float("inf")]}, "'inf' is not an accuracy"),
+        ({"cifar100": [0.1, 0.734]}, "highest accuracy of cifar100 is 0.734.*percent.*by 100"),
+        ({"cifar10_test": [10.0, 93.66]}, "has the column cifar10 more than once"),
     ],
 )
 def test_csv_malformed(tmp_path, changes, message):
     with pytest.raises(AzlibError, match=message) as error:
         benchmarks.load(write_csv(tmp_path / "table.csv", **changes))
     assert one_line(error)
+
+
+def test_csv_with_a_column_twice(tmp_path):
+    """pandas by itself would rename the second one and go on."""
+    path = tmp_path / "table.csv"
+    for header in ("arch,cifar10,cifar10,cifar100,x", "arch,cifar10,arch,cifar100,x"):
+        path.write_text(f"{header}\n{ARCHS[0]},93,92,70,44\n")
+        with pytest.raises(AzlibError, match=r"column \w+ more than once.*each once") as error:
+            benchmarks.load(path)
+        assert one_line(error)
 
 
 @pytest.mark.parametrize(
@@ -499,7 +512,7 @@ def test_full_disk_leaves_the_previous_file(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(AzlibError, match=r"cannot write .* a previous file is unchanged"):
+        with pytest.raises(AzlibError, match=r"cannot write .* the previous file is untouched"):
             benchmarks.export(None, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -513,5 +526,6 @@ def test_full_disk_leaves_the_previous_file(tmp_path):
 def test_export_refuses_what_load_would_not_read(tmp_path):
     with pytest.raises(AzlibError, match=r"ends in \.csv"):
         benchmarks.export(None, tmp_path / "table.txt")
+    (tmp_path / "file").write_text("")
     with pytest.raises(AzlibError, match="cannot write"):
-        benchmarks.export(None, tmp_path / "nowhere" / "table.csv")
+        benchmarks.export(None, tmp_path / "file" / "table.csv")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict
 from functools import cmp_to_key
 
 import matplotlib.pyplot as plt
@@ -19,7 +17,8 @@ from hypothesis import strategies as st
 from azlib.companion import agreement, methods, paper, plots
 from azlib.companion.metrics import kendall, ndcg
 from azlib.errors import AzlibError
-from azlib.scoring.scores import METADATA_KEY, Settings
+from azlib.scoring.files import FileSettings, metadata
+from azlib.settings import ScoreSettings
 from azlib.spaces.nasbench201 import NASBench201, enumerate_all
 
 SPACE = NASBench201()
@@ -42,20 +41,21 @@ def random_frame(rng, columns, n=25):
     return frame.set_axis([f"a{i}" for i in range(n)])
 
 
-def write(folder, family, px=32, archs=ARCHS, seeds=(1,), **given):
-    """A score file of random numbers for all proxies of a family."""
-    proxies = tuple(methods.FAMILIES[family])
-    rng = np.random.default_rng(px + len(family))
+def write(folder, group, px=32, archs=ARCHS, seeds=(1,), **given):
+    """A score file of random numbers for all proxies of a group."""
+    proxies = tuple(methods.GROUPS[group])
+    rng = np.random.default_rng(px + len(group))
     rows = pd.DataFrame(
         [(arch, seed) for seed in seeds for arch in archs], columns=["arch", "seed"]
     )
     for name in proxies:
         rows[name] = rng.normal(size=len(rows))
     rows["seconds"] = 1.0
-    described = Settings("nasbench201", proxies, **{"batch": 64, "resolution": px, **given})
+    shape = (given.pop("batch", 64), 3, px, px)
+    settings = FileSettings("nasbench201", ScoreSettings(proxies, shape, **given))
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(asdict(described)).encode()})
-    pq.write_table(table, folder / f"{family}_nasbench201_{px}px.parquet")
+    table = table.replace_schema_metadata(metadata(settings))
+    pq.write_table(table, folder / f"{group}_nasbench201_{px}px.parquet")
     return rows
 
 
@@ -65,9 +65,9 @@ def write(folder, family, px=32, archs=ARCHS, seeds=(1,), **given):
 def test_every_proxy_is_registered_and_fed_as_declared():
     from azlib.proxies import REGISTRY
 
-    for name, fed in ((n, f) for proxies in methods.FAMILIES.values() for n, f in proxies.items()):
+    for name, fed in ((n, f) for proxies in methods.GROUPS.values() for n, f in proxies.items()):
         assert (REGISTRY[name].images > 0) == (fed == "images"), name
-    held = [name for proxies in methods.FAMILIES.values() for name in proxies]
+    held = [name for proxies in methods.GROUPS.values() for name in proxies]
     assert len(held) == len(set(held))
 
 
@@ -78,13 +78,13 @@ def test_methods_are_named_as_in_the_published_tables():
         published = {p.method for p in paper.PUBLISHED if p.exhibit == exhibit}
         assert published <= set(names), f"{exhibit} has methods that nobody runs"
     for m in methods.METHODS:
-        assert m.kind in ("single", "multiple") and all(map(methods.family_of, m.proxies))
+        assert m.kind in ("single", "multiple") and all(map(methods.group_of, m.proxies))
         assert (m.combine is methods.alone) == (len(m.proxies) == 1)
     assert methods.method("ZiCo").proxies == ("zico",)
     with pytest.raises(AzlibError, match=r"method 'Zico'\. Did you mean 'ZiCo'"):
         methods.method("Zico")
     with pytest.raises(AzlibError, match="proxy of a method 'snipp'"):
-        methods.family_of("snipp")
+        methods.group_of("snipp")
 
 
 def test_each_form_of_gradsign_is_compared_with_its_own_kind():
@@ -168,7 +168,7 @@ def test_the_two_aggregations_are_those_of_the_paper():
 # --- their scores --------------------------------------------------------------------------
 
 
-def test_families_are_read_at_the_data_set_s_resolution_where_it_was_scored(tmp_path):
+def test_groups_are_read_at_the_data_set_s_resolution_where_it_was_scored(tmp_path):
     write(tmp_path, "az", 32, seeds=(1, 2))
     write(tmp_path, "az", 16)
     write(tmp_path, "jacobian", 32, archs=ARCHS[5:12], images="patches")
@@ -182,7 +182,7 @@ def test_families_are_read_at_the_data_set_s_resolution_where_it_was_scored(tmp_
     assert methods.missing(("complexity", "jacov", "zico"), at16) == ["zico"]
 
 
-def test_join_keeps_what_all_families_scored_and_matches_by_name(tmp_path):
+def test_join_keeps_what_all_groups_scored_and_matches_by_name(tmp_path):
     az = write(tmp_path, "az", seeds=(1, 2))
     few = write(tmp_path, "jacobian", archs=ARCHS[11:4:-1])
     joined = methods.join(("jacov", "expressivity"), methods.read("cifar10", SPACE, tmp_path))
@@ -198,7 +198,7 @@ def test_scores_that_are_not_there_get_one_line(tmp_path):
     write(tmp_path, "az", seeds=(2,))
     write(tmp_path, "zico")
     frames = methods.read("cifar10", SPACE, tmp_path)
-    with pytest.raises(AzlibError, match=r"no scores of snip, jacov here.*make scores"):
+    with pytest.raises(AzlibError, match=r"no scores of snip, jacov here.*azlib scores"):
         methods.join(("snip", "complexity", "jacov"), frames)
     with pytest.raises(AzlibError, match=r"az, zico: no architecture was scored by all"):
         methods.join(("complexity", "zico"), frames)

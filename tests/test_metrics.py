@@ -151,9 +151,28 @@ def test_jackknife_leaves_each_out_in_turn(columns):
 def test_jackknife_and_bootstrap_agree(digits, level):
     x, y = noisy(400, digits=digits)
     quick = metrics.kendall_interval(x, y, level=level)
-    slow = metrics.bootstrap(x, y, n=1000, level=level)
-    width = slow[1] - slow[0]
-    np.testing.assert_allclose(quick, slow, atol=0.12 * width)
+    draws = np.random.default_rng(0).multinomial(400, np.full(400, 1 / 400), size=1000)
+    tails = (1 - level) / 2, (1 + level) / 2
+    slow = np.quantile(metrics.kendall_of_draws(x, y, draws), tails)
+    np.testing.assert_allclose(quick, slow, atol=0.12 * np.ptp(slow))
+
+
+@given(pairs, st.integers(0, 2**16))
+@settings(deadline=None)
+def test_kendall_of_draws_is_that_of_repeated_rows(columns, rng):
+    x, y = columns
+    drawn = np.random.default_rng(rng).integers(len(x), size=(3, len(x)))
+    counts = np.stack([np.bincount(rows, minlength=len(x)) for rows in drawn])
+    found = metrics.kendall_of_draws(x, y, counts)
+    want = [kendall_by_pairs(x[rows], y[rows]) for rows in drawn]
+    np.testing.assert_allclose(found, want, atol=1e-12)
+
+
+def test_kendall_of_draws_takes_more_rows_than_fit_one_block():
+    x, y = noisy(1100, digits=6)
+    drawn = np.random.default_rng(0).integers(1100, size=1100)
+    (found,) = metrics.kendall_of_draws(x, y, np.bincount(drawn, minlength=1100)[None])
+    assert found == pytest.approx(metrics.kendall(x[drawn], y[drawn]), abs=1e-12)
 
 
 def test_jackknife_covers_the_truth_as_often_as_it_says():
@@ -162,16 +181,6 @@ def test_jackknife_covers_the_truth_as_often_as_it_says():
     intervals = np.array([metrics.kendall_interval(*noisy(100, s, 6), 0.9) for s in range(400)])
     covered = np.mean((intervals[:, 0] <= truth) & (truth <= intervals[:, 1]))
     assert 0.86 < covered < 0.94
-
-
-def test_bootstrap_repeats_with_its_seed_and_takes_any_statistic():
-    x, y = noisy(60)
-    quick = partial(metrics.bootstrap, x, y, n=50)
-    assert quick(seed=3) == quick(seed=3) != quick(seed=4)
-    low, high = quick(metrics.spearman)
-    assert low < metrics.spearman(x, y) < high
-    low, high = quick(lambda x, y: metrics.ndcg(x, 50 + y, k=5))
-    assert 0 < low < high <= 1
 
 
 def test_seed_spread():
@@ -193,7 +202,6 @@ def test_seed_spread():
         (lambda: metrics.ndcg([1, 2], [0.93, 0.9]), "in percent.*the highest is 0.93"),
         (lambda: metrics.ndcg([1, 2], [93, np.nan]), "without NaN"),
         (lambda: metrics.ndcg([1, 2], [93, 90], k=0), "at least one position; got k=0"),
-        (lambda: metrics.bootstrap([1, 2], [1, 2], level=95), "level.*0.95; got 95"),
         (lambda: metrics.kendall_interval([1, 2], [1, 2], level=0), "level.*got 0"),
     ],
 )

@@ -12,14 +12,15 @@ from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+import scipy.stats
+from numpy.typing import ArrayLike, NDArray
 
-from azlib.aggregation import AZ_NAS, METHODS, aggregate, rank
+from azlib.aggregation import AGGREGATIONS, AZ_NAS, aggregate, rank
 from azlib.companion import paper
 from azlib.companion.metrics import (
-    bootstrap,
     kendall,
     kendall_interval,
+    kendall_of_draws,
     ndcg,
     seed_spread,
     selected,
@@ -117,6 +118,30 @@ def correlations(scores: pd.DataFrame, proxies: Sequence[str] = AZ_NAS) -> pd.Da
     )
 
 
+def noise_shares(
+    scores: pd.DataFrame, proxies: Sequence[str], classes: Mapping[str, str]
+) -> dict[str, float]:
+    """How much of the variance of a proxy's ranks lies between copies of one network.
+
+    Copies differ by their random weights and input alone, so this is the share of noise. Ranks are
+    compared, so that no outlier dominates.
+
+    Args:
+        scores: one row per architecture, under one seed.
+        proxies: columns to look at.
+        classes: the network of each architecture; those with one architecture are left out.
+    """
+    network = scores["arch"].map(classes)
+    shares = {}
+    for name in proxies:
+        ranks = scores[name].rank()
+        groups = ranks.groupby(network)
+        several = groups.transform("size") > 1
+        within = ((ranks - groups.transform("mean"))[several] ** 2).mean()
+        shares[name] = float(within / ranks[several].var())
+    return shares
+
+
 def headline(
     table: pd.DataFrame, scores: Mapping[str, pd.DataFrame], truth: pd.DataFrame
 ) -> pd.DataFrame:
@@ -136,7 +161,7 @@ def headline(
         rows.append([dataset, quantity, value, low, high, published, verdict, architecture])
 
     for dataset in truth:
-        for method in METHODS:
+        for method in AGGREGATIONS:
             row = full.loc[(dataset, method)]
             published = paper.value("Table 4", method, "kendall_tau", dataset)
             add(dataset, f"τ, {method}", *row[["kendall_tau", "tau_low", "tau_high"]], published)
@@ -204,17 +229,28 @@ def difference(
 ) -> dict[str, float]:
     """τ of the first scores minus τ of the second over the same architectures.
 
-    Returns difference, difference_low, difference_high: a 95 % bootstrap interval over the
-    architectures, drawn together with both their scores. What both rankings owe to the sample
-    cancels, so it is narrower than the two intervals of τ suggest.
+    Returns difference, difference_low, difference_high: a 95 % percentile interval over bootstrap
+    samples of the architectures, drawn together with both their scores. What both rankings owe to
+    the sample cancels, so it is narrower than the two intervals of τ suggest. Aggregated scores are
+    held fixed, not aggregated anew within each sample.
     """
-    first, second, accuracies = (np.asarray(c, dtype=float) for c in (first, second, accuracies))
+    n = len(np.asarray(accuracies))
 
-    def gap(rows: ArrayLike, drawn: ArrayLike) -> float:
-        at = np.asarray(rows, dtype=int)
-        return kendall(first[at], drawn) - kendall(second[at], drawn)
+    def gap(drawn: NDArray[np.int_], axis: int = -1) -> NDArray[np.float64]:
+        counts = np.stack([np.bincount(rows, minlength=n) for rows in np.atleast_2d(drawn)])
+        taus = [kendall_of_draws(scores, accuracies, counts) for scores in (first, second)]
+        return taus[0] - taus[1]
 
-    everyone = np.arange(len(accuracies))
-    low, high = bootstrap(everyone, accuracies, gap, draws)
-    value = gap(everyone, accuracies)
-    return {"difference": value, "difference_low": low, "difference_high": high}
+    found = scipy.stats.bootstrap(
+        [np.arange(n)],
+        gap,
+        vectorized=True,
+        n_resamples=draws,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return {
+        "difference": kendall(first, accuracies) - kendall(second, accuracies),
+        "difference_low": float(found.low),
+        "difference_high": float(found.high),
+    }

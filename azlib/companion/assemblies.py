@@ -8,7 +8,7 @@ every proxy, averaged over its seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -16,38 +16,48 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from azlib.aggregation import rank
+from azlib.companion.agreement import difference
+from azlib.companion.methods import Method
 from azlib.companion.metrics import kendall, kendall_interval, ndcg, selected, spearman
 from azlib.errors import AzlibError, unknown
-from azlib.scoring.scores import COMMITTED, load_nearest
+from azlib.scoring.files import COMMITTED, load_nearest
+from azlib.spaces.base import EnumerableSpace
 
 
-def load_families(
-    dataset: str, space: Any, families: Iterable[str], folder: str | Path = COMMITTED
+def load_groups(
+    dataset: str, space: EnumerableSpace, groups: Iterable[str], folder: str | Path = COMMITTED
 ) -> list[pd.DataFrame]:
-    """The scores of several families of proxies for one data set, one frame per family.
+    """The scores of several groups of proxies for one data set, one frame per group.
 
-    Which resolution, and errors raised: see `scores.load_nearest`.
+    Which resolution is taken, and errors raised: see `azlib.scoring.load_nearest`.
     """
+    return [load_nearest(dataset, space, group, folder) for group in groups]
 
-    return [load_nearest(dataset, space, family, folder) for family in families]
 
-
-def log_ranks(families: Iterable[pd.DataFrame], archs: Sequence[str]) -> pd.DataFrame:
+def log_ranks(scored: Iterable[pd.DataFrame], archs: Sequence[str]) -> pd.DataFrame:
     """ln(rank / m) of m architectures under every proxy: one row each, one column per proxy.
 
-    families: frames of one row per (arch, seed), as `scores.load` gives them; each may have other
-    seeds. Architectures are ranked among `archs` under each seed, and the logarithms averaged over
-    the seeds. Raises AzlibError if a proxy stands in two families, or an architecture has no score.
+    Architectures are ranked among `archs` under each seed, and the logarithms averaged over the
+    seeds.
+
+    Args:
+        scored: frames of one row per (arch, seed), as `load_groups` gives them; each may have other
+            seeds.
+        archs: the architectures to rank.
+
+    Raises:
+        AzlibError: a proxy stands in two of the frames, or an architecture has no score.
     """
     index = pd.Index(archs, name="arch")
     columns: dict[str, np.ndarray] = {}
-    for family in families:
-        proxies = [c for c in family if c not in ("arch", "seed") and not c.startswith("seconds")]
+    for frame in scored:
+        proxies = [c for c in frame if c not in ("arch", "seed") and not c.startswith("seconds")]
         if twice := sorted(set(proxies) & set(columns)):
-            raise AzlibError(f"two families of scores hold {', '.join(twice)}: leave one out")
-        seeds = [rows.set_index("arch") for _, rows in family.groupby("seed")]
+            raise AzlibError(f"two groups of scores hold {', '.join(twice)}: leave one out")
+        seeds = [rows.set_index("arch") for _, rows in frame.groupby("seed")]
         for rows in seeds:
             if missing := len(index.difference(rows.index)):
                 raise AzlibError(f"{missing} of {len(index)} architectures have no {proxies[0]}")
@@ -155,3 +165,55 @@ def leave_one_out(logs: pd.DataFrame, accuracies: pd.Series, members: Sequence[s
     full = kendall(score(logs, members), accuracies)
     without = {m: score(logs, [n for n in members if n != m]) for m in dict.fromkeys(members)}
     return pd.Series({m: full - kendall(scores, accuracies) for m, scores in without.items()})
+
+
+def against(
+    scored: Iterable[pd.DataFrame],
+    members: Sequence[str],
+    opponent: Method,
+    theirs: pd.DataFrame,
+    accuracies: pd.Series,
+) -> dict[str, float]:
+    """τ of an assembly minus τ of a method, on the architectures and the one seed that both have.
+
+    Args:
+        scored: scores of the assembly's proxies, as `load_groups` gives them.
+        members: the assembly.
+        opponent: the method.
+        theirs: scores of the method's proxies, of which the first seed counts.
+        accuracies: in %, by architecture.
+
+    Returns:
+        n, kendall_tau of the assembly, that of the opponent, and the paired difference with its
+        95 % interval.
+    """
+    seed = theirs["seed"].iloc[0]
+    theirs = theirs[theirs["seed"] == seed].set_index("arch")
+    same_seed = [frame[frame["seed"] == seed] for frame in scored]
+    ours = score(log_ranks(same_seed, list(theirs.index)), members)
+    other, accuracies = opponent.score(theirs), accuracies.loc[theirs.index]
+    taus = {"kendall_tau": kendall(ours, accuracies), "opponent": kendall(other, accuracies)}
+    return {"n": len(theirs), **taus, **difference(ours, other, accuracies)}
+
+
+FORMS: dict[str, Callable[[pd.Series], pd.Series]] = {
+    "ln r": np.log,
+    "-1/√r": lambda r: -1 / np.sqrt(r),
+    "r^¼": lambda r: r**0.25,
+    "√r": np.sqrt,
+    "r": lambda r: r,
+    "probit": lambda r: norm.ppf(r * len(r) / (len(r) + 1)),
+    "ln r, dense": lambda r: np.log(r.rank(method="dense") / r.nunique()),
+}
+"""Functions of a rank r, given as a share, that could be summed instead of its logarithm."""
+
+
+def other_forms(
+    logs: pd.DataFrame, accuracies: pd.Series, members: Sequence[str]
+) -> dict[str, float]:
+    """τ of an assembly under each of the `FORMS`."""
+    accuracies = accuracies.loc[logs.index]
+    return {
+        name: kendall(sum(form(np.exp(logs[m])) for m in members), accuracies)
+        for name, form in FORMS.items()
+    }

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import reduce
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 from azlib.aggregation import AZ_NAS, aggregate, rank
 from azlib.companion import paper
 from azlib.errors import AzlibError, unknown
-from azlib.scoring.scores import COMMITTED, load_nearest
+from azlib.scoring.files import COMMITTED, load_nearest
+from azlib.spaces.base import EnumerableSpace
 
-FAMILIES = {
+GROUPS = {
     "az": {"expressivity": "noise", "progressivity": "noise", "trainability": "noise"}
     | {"complexity": "none"},
     "counts": {"params": "none", "trainable_layers": "none"},
@@ -39,7 +39,9 @@ FAMILIES = {
     "ntk": {"ntk": "images"},
     "vkdnw": {"vkdnw_entropy": "noise"},
 }
-"""Families of score files (`<family>_nasbench201_<n>px.parquet`): proxy -> what it is fed."""
+"""Groups of proxies that are scored together, in files `<group>_nasbench201_<n>px.parquet`.
+
+Each proxy is listed with what it is fed: noise, labelled images, or none of the two."""
 
 _COUNTED = {"params", "trainable_layers", "complexity"}  # these cost no pass through the network
 _ONE_PASS = {name: "az" for name in AZ_NAS if name not in _COUNTED}
@@ -172,50 +174,52 @@ def method(name: str) -> Method:
 # --- their scores --------------------------------------------------------------------------
 
 
-def read(dataset: str, space: Any, folder: str | Path = COMMITTED) -> dict[str, pd.DataFrame]:
-    """The scores of each family that was scored, for one data set: family -> frame.
+def read(
+    dataset: str, space: EnumerableSpace, folder: str | Path = COMMITTED
+) -> dict[str, pd.DataFrame]:
+    """The scores of each group that was scored, for one data set: group -> frame.
 
-    Frames are those of `scores.load_nearest`: all but AZ-NAS' are at 32 pixels for all data sets.
+    Frames are those of `files.load_nearest`: all but AZ-NAS' are at 32 pixels for all data sets.
     """
     return {
-        family: load_nearest(dataset, space, family, folder)
-        for family in FAMILIES
-        if (Path(folder) / f"{family}_{space.name}_32px.parquet").exists()
+        group: load_nearest(dataset, space, group, folder)
+        for group in GROUPS
+        if (Path(folder) / f"{group}_{space.name}_32px.parquet").exists()
     }
 
 
-def family_of(proxy: str) -> str:
-    """The family whose files hold a proxy. Raises `AzlibError` for a proxy that no method has."""
-    for family, proxies in FAMILIES.items():
+def group_of(proxy: str) -> str:
+    """The group whose files hold a proxy. Raises `AzlibError` for a proxy that no method has."""
+    for group, proxies in GROUPS.items():
         if proxy in proxies:
-            return family
-    raise unknown("proxy of a method", proxy, [p for proxies in FAMILIES.values() for p in proxies])
+            return group
+    raise unknown("proxy of a method", proxy, [p for proxies in GROUPS.values() for p in proxies])
 
 
 def missing(proxies: Sequence[str], frames: Mapping[str, pd.DataFrame]) -> list[str]:
     """Those of the proxies that have not been scored."""
-    return [name for name in proxies if name not in frames.get(family_of(name), ())]
+    return [name for name in proxies if name not in frames.get(group_of(name), ())]
 
 
 def join(proxies: Sequence[str], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """`arch`, `seed` and the proxies, for the architectures and seeds that have all of them.
 
     frames: as `read` gives them. Raises `AzlibError` if a proxy has not been scored, or if the
-    families share no architecture and seed.
+    groups share no architecture and seed.
     """
     if lacking := missing(proxies, frames):
         raise AzlibError(
-            f"no scores of {', '.join(lacking)} here: make them with `make scores`, or leave out "
+            f"no scores of {', '.join(lacking)} here: make them with `azlib scores`, or leave out "
             "the methods that need them"
         )
-    families = dict.fromkeys(family_of(name) for name in proxies)
+    groups = dict.fromkeys(group_of(name) for name in proxies)
     parts = [
-        frames[family][["arch", "seed", *(p for p in proxies if p in FAMILIES[family])]]
-        for family in families
+        frames[group][["arch", "seed", *(p for p in proxies if p in GROUPS[group])]]
+        for group in groups
     ]
     joined = reduce(lambda a, b: a.merge(b, on=["arch", "seed"]), parts)
     if joined.empty:
-        raise AzlibError(f"{', '.join(families)}: no architecture was scored by all, seed by seed")
+        raise AzlibError(f"{', '.join(groups)}: no architecture was scored by all, seed by seed")
     return joined
 
 
@@ -224,9 +228,9 @@ def fed(proxies: Sequence[str], frames: Mapping[str, pd.DataFrame]) -> str:
     nothing but the network (or, for SynFlow, a constant image)."""
     inputs = set()
     for name in proxies:
-        family = family_of(name)
-        settings, kind = frames[family].attrs["settings"], FAMILIES[family][name]
-        source = {"noise": settings.input, "images": settings.images}.get(kind)
+        group = group_of(name)
+        settings, kind = frames[group].attrs["settings"], GROUPS[group][name]
+        source = {"noise": settings.noise_source, "images": settings.labelled_images}.get(kind)
         if source:
             inputs.add(f"{source} {settings.resolution} px")
     return " + ".join(sorted(inputs)) or "none"

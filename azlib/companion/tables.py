@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 _SYMBOLS = {"✓": r"\checkmark", "τ": r"$\tau$", "ρ": r"$\rho$", "σ": r"$\sigma$", "±": r"$\pm$"}
 _SYMBOLS |= {"∞": r"$\infty$", "→": r"$\to$", "×": r"$\times$", "−": "$-$"}
+TAU = ("kendall_tau", "tau_low", "tau_high")
+"""Columns of τ and of its interval."""
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -32,3 +36,13 @@ def interval(value: float, low: float, high: float, digits: int = 3) -> str:
 def number(value: float, form: str = "{:.3f}") -> str:
     """A number in a cell of a table; empty if it is missing."""
     return "" if pd.isna(value) else form.format(value)
+
+
+def intervals(frame: pd.DataFrame, columns: Sequence[str] = TAU, digits: int = 3) -> list[str]:
+    """A column of `0.741 [0.735, 0.747]`, from the columns of a value and its two bounds."""
+    return [interval(*row, digits=digits) for row in frame[list(columns)].to_numpy()]
+
+
+def texts(values: pd.Series, form: str = "{:.3f}") -> pd.Series:
+    """A column of numbers as text; missing ones are empty."""
+    return values.map(lambda value: number(value, form))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion import agreement
-from azlib.companion.metrics import kendall_interval
+from azlib.companion.metrics import kendall, kendall_interval
 from azlib.errors import AzlibError
 
 
@@ -132,3 +132,18 @@ def test_headline_puts_the_published_numbers_beside_ours():
     last = found.loc["accuracy of the selected, %"]
     assert last["architecture"] == winners[0] and last["value"] == pytest.approx(reached.mean())
     assert (last["low"], last["high"]) == (reached.min(), reached.max())
+
+
+def test_difference_is_a_paired_bootstrap():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=80)
+    first, second = truth + rng.normal(size=80), np.round(truth + 2 * rng.normal(size=80))
+    found = agreement.difference(first, second, truth, draws=200)
+    assert found["difference"] == kendall(first, truth) - kendall(second, truth)
+    rng = np.random.default_rng(0)
+    gaps = []
+    for _ in range(200):
+        rows = rng.integers(80, size=80)
+        gaps.append(kendall(first[rows], truth[rows]) - kendall(second[rows], truth[rows]))
+    bounds = found["difference_low"], found["difference_high"]
+    assert bounds == pytest.approx(tuple(np.quantile(gaps, [0.025, 0.975])), abs=1e-12)

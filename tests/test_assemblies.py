@@ -14,14 +14,14 @@ from azlib.companion.assemblies import (
     evaluate,
     half,
     leave_one_out,
-    load_families,
+    load_groups,
     log_ranks,
     score,
 )
 from azlib.companion.metrics import kendall
 from azlib.errors import AzlibError
 from azlib.proxies import names, rank
-from azlib.scoring.scores import COMMITTED, load
+from azlib.scoring.files import COMMITTED, load
 from azlib.spaces import nasbench201 as nb
 from azlib.spaces.nasbench201 import NASBench201
 
@@ -31,7 +31,7 @@ PARTS = pd.DataFrame(RNG.normal(size=(300, 4)), index=ARCHS, columns=["a", "b", 
 TRUTH = 70 + 5 * (PARTS["a"] + PARTS["b"] + 0.2 * PARTS["e"])
 
 
-def family(columns: list[str], seeds=(1,)) -> pd.DataFrame:
+def group(columns: list[str], seeds=(1,)) -> pd.DataFrame:
     """Scores that differ between the seeds by a little noise."""
     frames = []
     for seed in seeds:
@@ -41,7 +41,7 @@ def family(columns: list[str], seeds=(1,)) -> pd.DataFrame:
     return pd.concat(frames).rename_axis("arch").reset_index()
 
 
-LOGS = log_ranks([family(["a", "b"]), family(["noise"])], ARCHS)
+LOGS = log_ranks([group(["a", "b"]), group(["noise"])], ARCHS)
 
 
 def test_one_seed_gives_the_log_rank_sum_of_the_paper():
@@ -50,17 +50,17 @@ def test_one_seed_gives_the_log_rank_sum_of_the_paper():
     assert list(LOGS) == ["a", "b", "noise"]  # neither seeds nor running times
 
 
-def test_logarithms_are_averaged_over_the_seeds_of_each_family():
-    logs = log_ranks([family(["a"], seeds=(1, 2)), family(["b"])], ARCHS)
+def test_logarithms_are_averaged_over_the_seeds_of_each_group():
+    logs = log_ranks([group(["a"], seeds=(1, 2)), group(["b"])], ARCHS)
     apart = [
-        log_ranks([rows], ARCHS)["a"] for _, rows in family(["a"], seeds=(1, 2)).groupby("seed")
+        log_ranks([rows], ARCHS)["a"] for _, rows in group(["a"], seeds=(1, 2)).groupby("seed")
     ]
     np.testing.assert_allclose(logs["a"], (apart[0] + apart[1]) / 2)
     np.testing.assert_allclose(logs["b"], LOGS["b"])
 
 
 def test_architectures_are_ranked_among_those_asked_for():
-    logs = log_ranks([family(["a"])], ARCHS[:10])
+    logs = log_ranks([group(["a"])], ARCHS[:10])
     assert list(logs.index) == ARCHS[:10] and logs["a"].max() == 0
     expected = aggregate(PARTS[["a"]].iloc[:10], proxies=["a"])
     np.testing.assert_allclose(logs["a"], expected)
@@ -114,10 +114,10 @@ def test_halves_are_halves_whatever_the_order():
 
 
 def test_what_cannot_be_assembled():
-    with pytest.raises(AzlibError, match="two families of scores hold a:"):
-        log_ranks([family(["a"]), family(["a", "b"])], ARCHS)
+    with pytest.raises(AzlibError, match="two groups of scores hold a:"):
+        log_ranks([group(["a"]), group(["a", "b"])], ARCHS)
     with pytest.raises(AzlibError, match="1 of 301 architectures have no a"):
-        log_ranks([family(["a"])], [*ARCHS, "other"])
+        log_ranks([group(["a"])], [*ARCHS, "other"])
     with pytest.raises(AzlibError, match="Did you mean 'noise'"):
         score(LOGS, ["nois"])
 
@@ -162,11 +162,11 @@ def test_networks_are_ranked_by_an_assembly():
     np.testing.assert_allclose(table["score"], expected)
 
 
-def test_a_family_without_the_resolution_is_taken_at_32_pixels(tmp_path):
+def test_a_group_without_the_resolution_is_taken_at_32_pixels(tmp_path):
     space = NASBench201()
-    (own,) = load_families("imagenet16-120", space, ["az"])
+    (own,) = load_groups("imagenet16-120", space, ["az"])
     pd.testing.assert_frame_equal(own, load("imagenet16-120", space))
     link = tmp_path / "other_nasbench201_32px.parquet"
     link.symlink_to(COMMITTED / "az_nasbench201_32px.parquet")
-    (other,) = load_families("imagenet16-120", space, ["other"], tmp_path)
+    (other,) = load_groups("imagenet16-120", space, ["other"], tmp_path)
     assert (other["complexity"] != own.loc[own["seed"] == 1, "complexity"].to_numpy()).all()

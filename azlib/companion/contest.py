@@ -1,0 +1,151 @@
+"""A contest of searches on NAS-Bench-201, where the best network is known (notebook 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from azlib.aggregation import AZ_NAS, aggregate
+from azlib.companion.tables import interval
+from azlib.scoring.files import RESOLUTION, load
+from azlib.scoring.pool import Execution
+from azlib.search import Known, Rule, search
+from azlib.spaces.nasbench201 import OPERATIONS, NASBench201, parse
+
+MEASURES: Mapping[str, tuple[str, ...]] = {"AZ-NAS": AZ_NAS} | {name: (name,) for name in AZ_NAS}
+"""What a search may rank by."""
+RANDOM = "random search"
+KEYS = ["dataset", "rule", "score"]
+_SHORT = dict(zip(OPERATIONS, ("none", "skip", "1×1", "3×3", "pool"), strict=True))
+QUIET = Execution(workers=1, progress=False)
+"""For searches that take a second."""
+
+
+def brief(arch: str) -> str:
+    """The operations of the edges 0→1, 0→2, 1→2, 0→3, 1→3, 2→3."""
+    return " ".join(_SHORT[operation] for operation in parse(arch))
+
+
+class Contest:
+    """Searches that look their scores up, as all architectures have been scored.
+
+    CIFAR-10 and CIFAR-100 share their scores, and so their searches; only the accuracy of what was
+    found differs. What was computed once is kept.
+    """
+
+    def __init__(self, space: NASBench201, scores: str, iterations: int) -> None:
+        """Takes the search space, the folder of its scores, and the evaluations of a search."""
+        self.space, self.iterations = space, iterations
+        counts = (10, 20, 50, 100, 200, 500, 1000, 10_000)
+        self.ticks = [n for n in counts if n < iterations] + [iterations]
+        self._frames = cache(lambda resolution: _by_seed(space, scores, resolution))
+        self._tables = cache(lambda r: [f.to_dict("index") for f in self._frames(r)])
+        self._places = cache(
+            lambda r: [aggregate(f).rank(ascending=False) for f in self._frames(r)]
+        )
+        self._log = cache(self._search)
+
+    def frames(self, dataset: str) -> list[pd.DataFrame]:
+        """For each seed of the proxies: the four scores, one row per architecture."""
+        return self._frames(RESOLUTION[dataset])
+
+    def known(self, dataset: str) -> Known:
+        """A scorer that looks up the scores under the first seed of the proxies."""
+        return Known(self._tables(RESOLUTION[dataset])[0])
+
+    def log(self, rule: Rule, dataset: str, seed: int, measure: str = "AZ-NAS") -> pd.DataFrame:
+        """The log of one search."""
+        return self._log(rule, RESOLUTION[dataset], seed, measure)
+
+    def _search(self, rule: Rule, resolution: int, seed: int, measure: str) -> pd.DataFrame:
+        tables = self._tables(resolution)
+        known = Known(tables[(seed - 1) % len(tables)], MEASURES[measure])
+        counts = {"iterations": self.iterations, "seed": seed}
+        return search(self.space, rule, known, **counts, execution=QUIET).log
+
+    def winners(self, rules: Mapping[str, Rule], truth: pd.Series, seed: int) -> pd.DataFrame:
+        """Whom each search of one seed would return after each number of evaluations.
+
+        Algorithm 1 and random search also run with single proxies. The last rows are random search
+        that trains every candidate.
+
+        Args:
+            rules: by name.
+            truth: accuracies in % on one data set, named after it.
+            seed: of the searches.
+        """
+        logs = {(name, "AZ-NAS"): self.log(rule, truth.name, seed) for name, rule in rules.items()}
+        for name in AZ_NAS:
+            logs["Algorithm 1", name] = self.log(rules["Algorithm 1"], truth.name, seed, name)
+            logs[RANDOM, name] = logs[RANDOM, "AZ-NAS"]  # draws the same whatever the score
+        rows = [
+            (*key, n, log["structure"][aggregate(log[:n], proxies=MEASURES[key[1]]).idxmax()])
+            for key, log in logs.items()
+            for n in self.ticks
+        ]
+        tried = logs[RANDOM, "AZ-NAS"]["structure"]
+        rows += [(RANDOM, "true accuracy", n, truth[tried[:n]].idxmax()) for n in self.ticks]
+        found = pd.DataFrame(rows, columns=["rule", "score", "evaluations", "found"])
+        found.insert(2, "seed", seed)
+        return found.assign(dataset=truth.name, accuracy=truth[found["found"]].to_numpy())
+
+    def place(self, rule: Rule, dataset: str, seed: int) -> dict[str, object]:
+        """The winner of a search, its place among all architectures by the same score, and how many
+        of the evaluated candidates were different."""
+        log, places = self.log(rule, dataset, seed), self._places(RESOLUTION[dataset])
+        found = log["structure"][aggregate(log).idxmax()]
+        return {
+            "found": found,
+            "place": places[(seed - 1) % len(places)][found],
+            "different": log["structure"].nunique(),
+        }
+
+
+def _by_seed(space: NASBench201, scores: str, resolution: int) -> list[pd.DataFrame]:
+    name = next(dataset for dataset, size in RESOLUTION.items() if size == resolution)
+    scored = load(name, space, folder=scores)
+    return [frame.set_index("arch")[list(AZ_NAS)] for _, frame in scored.groupby("seed")]
+
+
+def measured(found: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Winners with their regret in points of accuracy, how many architectures are better, and in
+    how many edges the operation is another than in the best network."""
+    found = found.assign(regret=found["dataset"].map(truth.max()) - found["accuracy"])
+    ordered = {name: np.sort(truth[name]) for name in truth}
+    found["better"] = [
+        len(truth) - np.searchsorted(ordered[row.dataset], row.accuracy, "right")
+        for row in found.itertuples()
+    ]
+    goal = {name: parse(arch) for name, arch in truth.idxmax().items()}
+    found["edges"] = [
+        sum(a != b for a, b in zip(parse(row.found), goal[row.dataset], strict=True))
+        for row in found.itertuples()
+    ]
+    return found
+
+
+def over_seeds(values: pd.Series) -> tuple[float, float, float]:
+    """Mean over the seeds and its 95 % interval (Student's t)."""
+    half = t.ppf(0.975, len(values) - 1) * values.sem()
+    return values.mean(), values.mean() - half, values.mean() + half
+
+
+def leads(final: pd.DataFrame) -> pd.DataFrame:
+    """How far Algorithm 1 with AZ-NAS is ahead of each opponent, pair by pair of seeds.
+
+    final: winners of whole searches. Returns dataset, opponent, ahead (in points of accuracy), low,
+    high (95 %) and all three as text.
+    """
+    reached = final.set_index([*KEYS, "seed"])["accuracy"].sort_index()
+    rows = []
+    for name, rule, score in final.groupby(KEYS, sort=False).groups:
+        if (rule, score) != ("Algorithm 1", "AZ-NAS") and score != "true accuracy":
+            ahead = over_seeds(reached[name, "Algorithm 1", "AZ-NAS"] - reached[name, rule, score])
+            rows.append([name, f"{rule}, {score.replace('complexity', 'FLOPs only')}", *ahead])
+    gaps = pd.DataFrame(rows, columns=["dataset", "opponent", "ahead", "low", "high"])
+    numbers = gaps[["ahead", "low", "high"]].to_numpy()
+    return gaps.assign(text=[interval(*row, digits=2) for row in numbers])
