@@ -24,6 +24,7 @@ for command in (
     searching.searches,
     training.train,
     training.export,
+    companion.figures,
     companion.run,
 ):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""The commands of the paper companion: `run`, and `benchmark` with its sub-commands."""
+"""The commands of the paper companion: `figures`, `run`, and `benchmark`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from azlib.cli.state import keeping
 from azlib.cli.text import read_values
 
 benchmark = typer.Typer(help="The ground truth: look at it, export it.", no_args_is_help=True)
@@ -17,6 +18,26 @@ Source = Annotated[
         help="analog-nasbench (built in), a NAS-Bench-201 .pth, a NATS-Bench folder, or a CSV"
     ),
 ]
+
+
+def figures(
+    source: Annotated[
+        str,
+        typer.Option(help="ground truth, see `azlib benchmark info --help` (default: built in)"),
+    ] = "",
+    folder: Annotated[Path, typer.Option(help="folder of the notebooks")] = Path("notebooks"),
+    build: Annotated[Path, typer.Option(help="where executed copies go")] = Path(".build"),
+    out: Annotated[str, typer.Option(help="folder of the exhibits (default: figures)")] = "",
+    workers: Annotated[
+        int | None, typer.Option(help="notebooks at a time (default: one per core)")
+    ] = None,
+) -> None:
+    """Run the notebooks whose exhibits are out of date, side by side; one line for each."""
+    from azlib.companion.figures import make
+
+    with keeping("notebooks that have run are kept, the same command continues"):
+        ran = make(folder, build, source=source, figures=out, workers=workers, say=typer.echo)
+    typer.echo(f"{ran} notebooks run; {out or 'figures'}/ is up to date")
 
 
 def run(

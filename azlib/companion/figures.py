@@ -110,13 +110,13 @@ def make(
     if source and not Path(source).exists():
         raise AzlibError(f"the ground truth {source!r} does not exist")
     check_at_least(1, workers=(workers := workers or os.cpu_count() or 1))
-    todo = {}
+    todo = []
     for task in tasks(Path(folder), Path(build), source, figures):
         if task.stale(found := task.digest()):
-            todo[task] = found
+            todo.append((task, found))
     failures = []
     with ProcessPoolExecutor(workers, initializer=_one_thread) as pool:
-        running = {pool.submit(_run, task): (task, found) for task, found in todo.items()}
+        running = {pool.submit(_run, task): (task, found) for task, found in todo}
         for future in as_completed(running):
             task, found = running[future]
             try:
