@@ -21,8 +21,7 @@ from azlib.settings import check_at_least
 class Task:
     """One notebook to run.
 
-    notebook: its path. values: the parameters that are given. output: the executed copy. stamp: the
-    file that says from what the copy was made.
+    notebook: its path. values: the parameters that are given. output: the executed copy.
     """
 
     notebook: Path
@@ -110,10 +109,11 @@ def make(
     if source and not Path(source).exists():
         raise AzlibError(f"the ground truth {source!r} does not exist")
     check_at_least(1, workers=(workers := workers or os.cpu_count() or 1))
-    todo = []
-    for task in tasks(Path(folder), Path(build), source, figures):
-        if task.stale(found := task.digest()):
-            todo.append((task, found))
+    todo = [
+        (task, found)
+        for task in tasks(Path(folder), Path(build), source, figures)
+        if task.stale(found := task.digest())
+    ]
     failures = []
     with ProcessPoolExecutor(workers, initializer=_one_thread) as pool:
         running = {pool.submit(_run, task): (task, found) for task, found in todo}
