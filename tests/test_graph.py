@@ -17,6 +17,8 @@ from azlib.inputs import generator
 from azlib.proxies import REGISTRY, Probe, count_macs
 from azlib.proxies.graph import Operation, extreme, live_graph, mean, prune
 from azlib.spaces import nasbench201 as nb
+from azlib.spaces.cells.network import Zero
+from azlib.spaces.cells.text import EDGES
 
 LIVE = ("live_macs", "live_layers", "live_paths", "effective_depth", "mean_depth")
 LIVE += ("shortest_path", "fewest_poolings", "sharp_depth", "mean_sharp_depth")
@@ -102,7 +104,7 @@ def test_what_the_output_never_reads_and_what_follows_a_zero_is_dead():
 
 
 def test_no_path_is_not_a_number_and_costs_nothing():
-    found = values(nn.Sequential(Residual(), nn.Linear(4, 4), nb.Zero()))
+    found = values(nn.Sequential(Residual(), nn.Linear(4, 4), Zero()))
     assert (found.pop("live_macs"), found.pop("live_layers")) == (0, 0)
     assert all(map(math.isnan, found.values()))
 
@@ -174,7 +176,7 @@ def test_infinite_features_are_refused():
 
 def cell_paths(arch: str) -> list[tuple[str, ...]]:
     """The operations along every path through a cell, "none" left out."""
-    operations = dict(zip(nb.EDGES, nb.parse(arch), strict=True))
+    operations = dict(zip(EDGES, nb.parse(arch), strict=True))
     routes = [(0, 3), (0, 1, 3), (0, 2, 3), (0, 1, 2, 3)]
     paths = [tuple(operations[edge] for edge in pairwise(route)) for route in routes]
     return [path for path in paths if "none" not in path]

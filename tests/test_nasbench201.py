@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.inputs.initialisation import initialise
 from azlib.spaces import nasbench201 as nb
+from azlib.spaces.cells.network import Cell, ReLUConvBN
+from azlib.spaces.nasbench201.network import operation
 
 RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 architectures = st.tuples(*[st.sampled_from(nb.OPERATIONS)] * 6).map(nb.form)
@@ -92,8 +95,8 @@ def test_canonical_is_idempotent_and_blind_to_dead_edges(arch):
 def _output(arch, weights, x):
     """The first cell of a network at shared random weights: convolution k of the arch, in the
     order that makes two cells equal if any order does, gets weight k."""
-    cell = nb.Cell(nb.parse(arch), 16)
-    convs = [edge for edge in cell.edges.values() if isinstance(edge, nb.ReLUConvBN)]
+    cell = Cell(nb.parse(arch), partial(operation, 16, False))
+    convs = [edge for edge in cell.edges.values() if isinstance(edge, ReLUConvBN)]
     for conv, weight in zip(convs, weights, strict=True):
         size = conv.conv.kernel_size[0]
         conv.conv.weight.data = weight[..., :size, :size].clone()

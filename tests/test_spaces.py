@@ -21,10 +21,18 @@ from azlib.spaces.limits import LONGEST_TEXT
 from azlib.spaces.mobilenetv2 import INITIAL, SMALLEST, InvertedBottleneck, MobileNetV2
 from azlib.spaces.mobilenetv2.text import format, layers, parse
 from azlib.spaces.nasbench201 import NASBench201
+from azlib.spaces.nasbenchmacro import NASBenchMacro
+from azlib.spaces.transnas101 import TransNAS101Micro
 
 CELL = NASBench201().sample(np.random.default_rng(0))
 TINY = PUBLISHED["default", "tiny"]
-SMALL = {"nasbench201": CELL, "mobilenetv2": SMALLEST, "autoformer-tiny": TINY}
+SMALL = {
+    "nasbench201": CELL,
+    "transnas101-micro": "64-41414-3_01_010",
+    "nasbench-macro": "10201102",
+    "mobilenetv2": SMALLEST,
+    "autoformer-tiny": TINY,
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ def test_every_space_of_the_registry_keeps_the_protocol(name):
     space = spaces.get(name)
     spaces.check_space(space)
     assert isinstance(space, spaces.SearchSpace) and space.name == name
-    assert isinstance(space, spaces.EnumerableSpace) == isinstance(space, NASBench201)
+    small = isinstance(space, NASBench201 | TransNAS101Micro | NASBenchMacro)
+    assert isinstance(space, spaces.EnumerableSpace) == small
     assert isinstance(space.presets["paper"], spaces.Preset)
     assert space.init in ("own", *INITIALISATIONS) and space.rule in ("algorithm-1", "random")
     assert len(space.input_shape) == 4 and space.input_shape[0] == space.presets["paper"].batch
@@ -126,6 +135,8 @@ def test_only_nasbench201_counts_at_the_scoring_size():
     assert NASBench201("imagenet16-120").input_shape == (64, 3, 16, 16)
     assert MobileNetV2(450e6).scored_at(112) == MobileNetV2(450e6)
     assert AutoFormer().scored_at(112) == AutoFormer()
+    assert TransNAS101Micro().scored_at(64) == TransNAS101Micro()
+    assert NASBenchMacro().scored_at(16) == NASBenchMacro()
 
 
 def test_networks_are_built_for_the_scoring_size():
@@ -152,6 +163,7 @@ def test_budgets_of_flops_are_read(text):
         (MobileNetV2, "-450M", "expected FLOPs"),
         (AutoFormer, "tf-ta", "unknown AutoFormer budget 'tf-ta'. Did you mean 'tf-tas'"),
         (NASBench201, "450M", "has no budget"),
+        (NASBenchMacro, "450M", "has no budget"),
     ],
 )
 def test_bad_budgets_are_refused(space, text, message):
@@ -164,6 +176,9 @@ def test_rules_and_recipes_are_those_of_the_papers():
     assert said == {
         "nasbench201": ("algorithm-1", "plain"),
         "nasbench201-full": ("algorithm-1", "plain"),
+        "transnas101-micro": ("algorithm-1", "plain"),
+        "transnas101-micro-full": ("algorithm-1", "plain"),
+        "nasbench-macro": ("algorithm-1", "plain"),
         "mobilenetv2": ("algorithm-1", "plain"),
         "mobilenetv2-superblocks": ("algorithm-1", "plain"),
         "autoformer-tiny": ("random", "autoformer"),
@@ -282,6 +297,10 @@ def test_too_many_layers_are_illegal_and_mutations_stay_within_the_widths():
         (lambda: MobileNetV2(max_layers=1001), "max_layers=1001: .* from 6 to 1,000"),
         (lambda: NASBench201(cost_resolution=0), "cost_resolution=0: .* to 4,096"),
         (lambda: NASBench201().scored_at(-32), "cost_resolution=-32: expected"),
+        (lambda: TransNAS101Micro(num_classes=0), "num_classes=0: expected an integer from 1"),
+        (lambda: TransNAS101Micro(cost_resolution=5000), "cost_resolution=5000: .* to 4,096"),
+        (lambda: NASBenchMacro(num_classes=0), "num_classes=0: expected an integer from 1"),
+        (lambda: NASBenchMacro(cost_resolution=5000), "cost_resolution=5000: .* to 4,096"),
         (lambda: AutoFormer(cost_resolution=4096), "cost_resolution=4096: .* to 1,024"),
         (lambda: AutoFormer().build(TINY, 16.0), "resolution=16.0: expected an integer from 16"),
         (lambda: MobileNetV2(num_classes=999_999).build(SMALLEST), "parameters: expected at most"),

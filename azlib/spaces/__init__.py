@@ -17,15 +17,29 @@ from azlib.spaces.autoformer import AutoFormer
 from azlib.spaces.base import EnumerableSpace, Preset, SearchSpace, check_space
 from azlib.spaces.mobilenetv2 import MobileNetV2
 from azlib.spaces.nasbench201 import NASBench201
+from azlib.spaces.nasbenchmacro import NASBenchMacro
+from azlib.spaces.transnas101 import TransNAS101Micro
 
 __all__ = ["NAMES", "EnumerableSpace", "Preset", "SearchSpace", "check_space", "get"]
 
-Kind = type[NASBench201] | type[MobileNetV2] | type[AutoFormer]
+Kind = (
+    type[NASBench201]
+    | type[TransNAS101Micro]
+    | type[NASBenchMacro]
+    | type[MobileNetV2]
+    | type[AutoFormer]
+)
 
 _SPACES: Mapping[str, tuple[Kind, dict[str, Any]]] = MappingProxyType(
     {
         "nasbench201": (NASBench201, {}),
         "nasbench201-full": (NASBench201, {"name": "nasbench201-full", "lean": False}),
+        "transnas101-micro": (TransNAS101Micro, {}),
+        "transnas101-micro-full": (
+            TransNAS101Micro,
+            {"name": "transnas101-micro-full", "lean": False},
+        ),
+        "nasbench-macro": (NASBenchMacro, {}),
         "mobilenetv2": (MobileNetV2, {}),
         "mobilenetv2-superblocks": (MobileNetV2, {"taps": "superblocks"}),
         "autoformer-tiny": (AutoFormer, {"size": "tiny"}),
@@ -37,8 +51,9 @@ NAMES = tuple(_SPACES)
 """The names of the search spaces that azlib brings.
 
 "nasbench201-full" builds the benchmark's own networks, dead edges included, where "nasbench201"
-builds lean ones that the AZ-NAS proxies cannot tell from them. "mobilenetv2-superblocks" is the
-space "mobilenetv2" with fewer places at which the proxies read.
+builds lean ones that the AZ-NAS proxies cannot tell from them; so does "transnas101-micro-full"
+beside "transnas101-micro". "mobilenetv2-superblocks" is the space "mobilenetv2" with fewer places
+at which the proxies read.
 """
 
 
@@ -48,7 +63,7 @@ def get(name: str, cost_resolution: int | None = None, **options: Any) -> Search
     Args:
         name: one of `NAMES`.
         cost_resolution: pixels along a side of the images at which costs are counted; None means
-            224 in the ImageNet spaces and the size of the data set in NAS-Bench-201.
+            what the benchmark has: 224 in the ImageNet spaces, the size of the data set elsewhere.
         options: other fields of the class of the space, such as `budget`.
 
     Raises:

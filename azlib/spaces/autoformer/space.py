@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from azlib.errors import AzlibError, unknown
 from azlib.spaces.autoformer.cost import COUNTINGS, PATCH, count_params
 from azlib.spaces.autoformer.text import BUDGETS, SIZES, Choices, Structure, parse
 from azlib.spaces.base import Preset, SearchSpace
+from azlib.spaces.draws import draw, redraw
 from azlib.spaces.limits import MOST_CLASSES, check_network, check_range
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from azlib.spaces.autoformer.network import AutoFormerNetwork
 
 LARGEST_IMAGE = 1_024  # pixels along a side; attention takes memory by its fourth power
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class AutoFormer(SearchSpace):
     def sample(self, rng: np.random.Generator) -> str:
         """A uniform architecture, drawn in the published order. It may exceed the budget."""
         choices = self.choices
-        (depth,) = _draw(rng, choices.depth, 1)
-        mlp = _draw(rng, choices.mlp, depth)
-        heads = _draw(rng, choices.heads, depth)
-        (embed,) = _draw(rng, choices.embed, 1)
+        (depth,) = draw(rng, choices.depth, 1)
+        mlp = draw(rng, choices.mlp, depth)
+        heads = draw(rng, choices.heads, depth)
+        (embed,) = draw(rng, choices.embed, 1)
         return str(Structure(embed, mlp, heads))
 
     def sample_legal(self, rng: np.random.Generator, tries: int = 10_000) -> str:
@@ -135,16 +135,16 @@ class AutoFormer(SearchSpace):
             depth = len(heads)
             gene, layer = divmod(int(rng.integers(2 * depth + 2)), depth)
             if gene == 0:
-                mlp = _redraw(rng, choices.mlp, mlp, layer)
+                mlp = redraw(rng, choices.mlp, mlp, layer)
             elif gene == 1:
-                heads = _redraw(rng, choices.heads, heads, layer)
+                heads = redraw(rng, choices.heads, heads, layer)
             elif layer == 0:
-                (embed,) = _redraw(rng, choices.embed, (embed,), 0)
+                (embed,) = redraw(rng, choices.embed, (embed,), 0)
             else:
-                (depth,) = _redraw(rng, choices.depth, (depth,), 0)
+                (depth,) = redraw(rng, choices.depth, (depth,), 0)
                 grown = max(0, depth - len(heads))
-                mlp = mlp[:depth] + _draw(rng, choices.mlp, grown)
-                heads = heads[:depth] + _draw(rng, choices.heads, grown)
+                mlp = mlp[:depth] + draw(rng, choices.mlp, grown)
+                heads = heads[:depth] + draw(rng, choices.heads, grown)
         return str(Structure(embed, mlp, heads))
 
     def legal(self, arch: str) -> bool:
@@ -246,16 +246,3 @@ def _check_resolution(name: str, pixels: int) -> None:
         raise AzlibError(
             f"{name} {pixels} does not split into {PATCH}-pixel patches: give a multiple of {PATCH}"
         )
-
-
-def _draw(rng: np.random.Generator, choices: Sequence[T], n: int) -> tuple[T, ...]:
-    """So many independent draws, in which all choices are equally likely."""
-    return tuple(choices[i] for i in rng.integers(len(choices), size=n))
-
-
-def _redraw(
-    rng: np.random.Generator, choices: Sequence[T], values: tuple[T, ...], i: int
-) -> tuple[T, ...]:
-    """The values with another choice in place of the one at index `i`."""
-    (new,) = _draw(rng, [choice for choice in choices if choice != values[i]], 1)
-    return (*values[:i], new, *values[i + 1 :])

@@ -15,7 +15,6 @@ from azlib.spaces.nasbench201.text import (
     CELLS_PER_STAGE,
     CHANNELS,
     DATASETS,
-    EDGES,
     OPERATIONS,
     canonical,
     enumerate_all,
@@ -26,20 +25,15 @@ from azlib.spaces.nasbench201.text import (
 )
 
 if TYPE_CHECKING:
-    from azlib.spaces.nasbench201.network import Cell, LeanCell, Network, ReLUConvBN, Zero
+    from azlib.spaces.nasbench201.network import Network
 
 __all__ = [
     "CELLS_PER_STAGE",
     "CHANNELS",
     "DATASETS",
-    "EDGES",
     "OPERATIONS",
-    "Cell",
-    "LeanCell",
     "NASBench201",
     "Network",
-    "ReLUConvBN",
-    "Zero",
     "canonical",
     "count",
     "enumerate_all",
@@ -49,6 +43,4 @@ __all__ = [
     "without_dead_edges",
 ]
 
-__getattr__ = lazily(
-    "azlib.spaces.nasbench201.network", "Cell", "LeanCell", "Network", "ReLUConvBN", "Zero"
-)
+__getattr__ = lazily("azlib.spaces.nasbench201.network", "Network")

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from azlib.spaces.nasbench201.text import (
-    CELLS_PER_STAGE,
-    CHANNELS,
-    KERNELS,
-    parse,
-    without_dead_edges,
-)
+from azlib.spaces.cells.text import KERNELS
+from azlib.spaces.nasbench201.text import CELLS_PER_STAGE, CHANNELS, parse, without_dead_edges
 
 
 def count(

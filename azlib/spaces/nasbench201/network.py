@@ -2,114 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 
-from azlib.spaces.nasbench201.text import (
-    CELLS_PER_STAGE,
-    CHANNELS,
-    EDGES,
-    KERNELS,
-    form,
-    live_edges,
-    parse,
-)
+from azlib.spaces.cells.network import Cell, LeanCell, ReLUConvBN, Zero
+from azlib.spaces.cells.text import KERNELS
+from azlib.spaces.nasbench201.text import CELLS_PER_STAGE, CHANNELS, parse
 
 
-class Zero(nn.Module):
-    """The operation "none": all zeros, which still belong to the autograd graph."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * 0.0
-
-
-class ReLUConvBN(nn.Module):
-    """ReLU → convolution without bias → batch normalisation."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.relu = nn.ReLU()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.conv(self.relu(x)))
-
-
-def _operation(name: str, channels: int) -> nn.Module:
-    """The module of an operation of the benchmark."""
+def operation(channels: int, lean: bool, source: int, name: str) -> nn.Module:
+    """The module of an operation of the benchmark, which is the same whatever node it leaves."""
     if name in KERNELS:
         return ReLUConvBN(channels, channels, KERNELS[name])
     if name == "avg_pool_3x3":
-        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+        return BoxPool() if lean else nn.AvgPool2d(3, 1, padding=1, count_include_pad=False)
     return nn.Identity() if name == "skip_connect" else Zero()
 
 
-class Cell(nn.Module):
-    """One cell, edge by edge, exactly as the benchmark runs it."""
+class BoxPool(nn.Module):
+    """3×3 average pooling with stride 1, whose mean leaves out the padding, by sums over boxes.
 
-    def __init__(self, operations: tuple[str, ...], channels: int) -> None:
-        super().__init__()
-        self.edges = nn.ModuleDict(
-            {
-                f"{i}to{j}": _operation(name, channels)
-                for (i, j), name in zip(EDGES, operations, strict=True)
-            }
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        nodes = [x]
-        for j in (1, 2, 3):
-            nodes.append(sum(self.edges[f"{i}to{j}"](nodes[i]) for i in range(j)))
-        return nodes[3]
-
-
-class LeanCell(nn.Module):
-    """A cell that computes the same as `Cell` at initialisation, with less work.
-
-    Dead edges are not built: what leaves them is zero until a normalisation layer learns a shift.
-    The edges that leave one node share its ReLU and its pooled value. Pooling is a depth-wise
-    convolution, which runs several times faster on a CPU.
+    The depth-wise convolution that takes the sums runs several times faster on a CPU than pooling.
     """
 
-    def __init__(self, operations: tuple[str, ...], channels: int) -> None:
-        super().__init__()
-        live = live_edges(form(operations))
-        self.operations = [
-            (i, j, name) for (i, j), name, kept in zip(EDGES, operations, live, strict=True) if kept
-        ]
-        self.edges = nn.ModuleDict(
-            {f"{i}to{j}": _operation(name, channels) for i, j, name in self.operations}
-        )
-
     def forward(self, x: Tensor) -> Tensor:
-        nodes: dict[int, Tensor] = {0: x}
-        shared: dict[tuple[int, str], Tensor] = {}
-
-        def once(i: int, name: str, function: Callable[[Tensor], Tensor]) -> Tensor:
-            if (i, name) not in shared:
-                shared[i, name] = function(nodes[i])
-            return shared[i, name]
-
-        for i, j, name in self.operations:
-            edge = self.edges[f"{i}to{j}"]
-            if isinstance(edge, ReLUConvBN):
-                y = edge.bn(edge.conv(once(i, "relu", torch.relu)))
-            else:
-                y = once(i, name, _pool) if name == "avg_pool_3x3" else nodes[i]
-            nodes[j] = nodes[j] + y if j in nodes else y
-        return nodes[3] if 3 in nodes else x * 0.0
-
-
-def _pool(x: Tensor) -> Tensor:
-    """3×3 average pooling with stride 1, whose mean leaves out the padding, by sums over boxes."""
-    channels, height, width = x.shape[1:]
-    box = torch.ones(channels, 1, 3, 3, dtype=x.dtype, device=x.device)
-    sums = nn.functional.conv2d(x, box, padding=1, groups=channels)
-    return sums * _inverse_counts(height, width, x.dtype, x.device)
+        channels, height, width = x.shape[1:]
+        box = torch.ones(channels, 1, 3, 3, dtype=x.dtype, device=x.device)
+        sums = nn.functional.conv2d(x, box, padding=1, groups=channels)
+        return sums * _inverse_counts(height, width, x.dtype, x.device)
 
 
 @cache
@@ -151,7 +73,7 @@ class Network(nn.Module):
         super().__init__()
         operations = parse(arch)
         self.lean = lean
-        cell = LeanCell if lean else Cell
+        kind = LeanCell if lean else Cell
         self.stem = nn.Sequential(
             nn.Conv2d(3, CHANNELS[0], 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS[0])
         )
@@ -159,7 +81,8 @@ class Network(nn.Module):
         for stage, channels in enumerate(CHANNELS):
             if stage:
                 blocks.append(ReductionBlock(channels // 2, channels))
-            blocks += [cell(operations, channels) for _ in range(CELLS_PER_STAGE)]
+            make = partial(operation, channels, lean)
+            blocks += [kind(operations, make) for _ in range(CELLS_PER_STAGE)]
         self.cells = nn.Sequential(*blocks)
         self.head = nn.Sequential(
             nn.BatchNorm2d(CHANNELS[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()

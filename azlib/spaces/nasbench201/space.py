@@ -11,9 +11,11 @@ import numpy as np
 from azlib.errors import unknown
 from azlib.settings import LARGEST_RESOLUTION
 from azlib.spaces.base import EnumerableSpace
+from azlib.spaces.cells.text import EDGES
+from azlib.spaces.draws import draw, mutated
 from azlib.spaces.limits import check_range, check_training
 from azlib.spaces.nasbench201 import cost, text
-from azlib.spaces.nasbench201.text import DATASETS, EDGES, OPERATIONS, form, parse
+from azlib.spaces.nasbench201.text import DATASETS, OPERATIONS, form, parse
 
 if TYPE_CHECKING:
     import torch
@@ -74,16 +76,11 @@ class NASBench201(EnumerableSpace):
 
     def sample(self, rng: np.random.Generator) -> str:
         """One architecture, drawn uniformly from all 15,625."""
-        return form(tuple(OPERATIONS[k] for k in rng.integers(len(OPERATIONS), size=len(EDGES))))
+        return form(draw(rng, OPERATIONS, len(EDGES)))
 
     def mutate(self, arch: str, rng: np.random.Generator, times: int = 1) -> str:
         """The architecture after the operation of a random edge was changed, `times` times."""
-        operations = list(parse(arch))
-        for _ in range(times):
-            edge = rng.integers(len(EDGES))
-            others = [operation for operation in OPERATIONS if operation != operations[edge]]
-            operations[edge] = others[rng.integers(len(others))]
-        return form(tuple(operations))
+        return form(mutated(rng, OPERATIONS, parse(arch), times))
 
     def legal(self, arch: str) -> bool:
         """True, as the space has no budget. Raises `AzlibError` for a malformed architecture."""

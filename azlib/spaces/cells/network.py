@@ -1,0 +1,109 @@
+"""The torch modules of cells: edge by edge as benchmarks run them, and lean for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from azlib.spaces.cells.text import EDGES, live
+
+Maker = Callable[[int, str], nn.Module]
+"""Makes the module of an edge from the node that it leaves and the name of its operation."""
+
+
+class Zero(nn.Module):
+    """The operation "none": all zeros, which still belong to the autograd graph.
+
+    stride, widening: what it divides the resolution and multiplies the number of channels by.
+    """
+
+    def __init__(self, stride: int = 1, widening: int = 1) -> None:
+        super().__init__()
+        self.stride, self.widening = stride, widening
+
+    def forward(self, x: Tensor) -> Tensor:
+        zeros = x * 0.0
+        if self.stride == self.widening == 1:
+            return zeros
+        return zeros[:, :, :: self.stride, :: self.stride].repeat(1, self.widening, 1, 1)
+
+
+class AfterReLU(nn.Module):
+    """An operation that begins with a ReLU, which edges that leave the same node can share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after_relu(self.relu(x))
+
+    def after_relu(self, x: Tensor) -> Tensor:
+        """What follows the ReLU."""
+        raise NotImplementedError
+
+
+class ReLUConvBN(AfterReLU):
+    """ReLU → convolution without bias → batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def after_relu(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x))
+
+
+class Cell(nn.Module):
+    """One cell, edge by edge, exactly as a benchmark runs it."""
+
+    def __init__(self, operations: tuple[str, ...], make: Maker) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict(
+            {f"{i}to{j}": make(i, name) for (i, j), name in zip(EDGES, operations, strict=True)}
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes = [x]
+        for j in (1, 2, 3):
+            nodes.append(sum(self.edges[f"{i}to{j}"](nodes[i]) for i in range(j)))
+        return nodes[3]
+
+
+class LeanCell(nn.Module):
+    """A cell that computes the same as `Cell` at initialisation, with less work.
+
+    Dead edges are not built: what leaves them is zero until a normalisation layer learns a shift.
+    The edges that leave one node share its ReLU, and operations without weights.
+    """
+
+    def __init__(self, operations: tuple[str, ...], make: Maker) -> None:
+        super().__init__()
+        self.operations = [
+            (i, j, name)
+            for (i, j), name, kept in zip(EDGES, operations, live(operations), strict=True)
+            if kept
+        ]
+        self.edges = nn.ModuleDict({f"{i}to{j}": make(i, name) for i, j, name in self.operations})
+        self.none = make(0, "none")  # what a cell without any path returns
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes: dict[int, Tensor] = {0: x}
+        shared: dict[tuple[int, str], Tensor] = {}
+
+        def once(i: int, name: str, function: Callable[[Tensor], Tensor]) -> Tensor:
+            if (i, name) not in shared:
+                shared[i, name] = function(nodes[i])
+            return shared[i, name]
+
+        for i, j, name in self.operations:
+            edge = self.edges[f"{i}to{j}"]
+            if isinstance(edge, AfterReLU):
+                y = edge.after_relu(once(i, "relu", torch.relu))
+            else:
+                y = once(i, name, edge)
+            nodes[j] = nodes[j] + y if j in nodes else y
+        return nodes[3] if 3 in nodes else self.none(x)

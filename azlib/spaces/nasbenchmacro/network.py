@@ -1,0 +1,67 @@
+"""The networks of NAS-Bench-Macro."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from azlib.spaces.nasbenchmacro.text import LAST_CHANNELS, STEM_CHANNELS, Bottleneck, layers
+
+
+def _conv_bn(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """A convolution without bias and its batch normalisation."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+
+class InvertedBottleneck(nn.Module):
+    """1×1 convolution, depth-wise convolution, 1×1 convolution; and a shortcut where sizes stay.
+
+    Each convolution has a batch normalisation, and the first two have a ReLU behind it.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, operation: Bottleneck) -> None:
+        super().__init__()
+        hidden = operation.expansion * inputs
+        self.expand = _conv_bn(inputs, hidden)
+        self.depthwise = _conv_bn(hidden, hidden, operation.kernel, stride, groups=hidden)
+        self.project = _conv_bn(hidden, outputs)
+        self.relu = nn.ReLU()
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.depthwise(self.relu(self.expand(x))))
+        y = self.project(y)
+        return x + y if self.shortcut else y
+
+
+class Network(nn.Module):
+    """The stem, the layers of the architecture, the last convolution and the classifier.
+
+    It maps images of shape (B, 3, H, W) to logits of shape (B, num_classes). `primary_blocks` names
+    the modules whose outputs AZ-NAS reads: the stem, every layer and the last convolution. What is
+    no layer of the network, because it is an identity, is none of them.
+    """
+
+    def __init__(self, arch: str, num_classes: int = 10) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_conv_bn(3, STEM_CHANNELS, 3), nn.ReLU())
+        blocks: list[nn.Module] = []
+        channels = STEM_CHANNELS
+        for inputs, channels, stride, operation in layers(arch):
+            if operation is None:
+                blocks.append(_conv_bn(inputs, channels, stride=stride))
+            else:
+                blocks.append(InvertedBottleneck(inputs, channels, stride, operation))
+        self.layers = nn.Sequential(*blocks)
+        self.last = nn.Sequential(*_conv_bn(channels, LAST_CHANNELS), nn.ReLU())
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.classifier = nn.Linear(LAST_CHANNELS, num_classes)
+        self.primary_blocks = ["stem", *(f"layers.{i}" for i in range(len(blocks))), "last"]
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.classifier(self.head(self.last(self.layers(self.stem(x)))))
