@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -32,6 +34,56 @@ def test_an_unchanged_exhibit_is_an_unchanged_file(tmp_path):
     assert sorted(contents[0]) == ["e.csv", "e.md", "e.pdf", "e.png", "e.tex"]
 
 
+def lines(last: float, name: str = "a"):
+    return pd.DataFrame({"x": [1, 2], "y": [0.5, last], "line": name})
+
+
+def test_numbers_within_one_unit_of_the_last_digit_stay(tmp_path):
+    path = exhibits.write("e", tmp_path, lines(1.234), digits=3)
+    held = path.read_bytes()
+    assert b"1.23," in held
+    exhibits.write("e", tmp_path, lines(1.241), digits=3)
+    assert path.read_bytes() == held
+    for changed in (lines(1.25), lines(math.nan), lines(1.23, "b"), lines(1.23).assign(z=1)):
+        exhibits.write("e", tmp_path, changed, digits=3)
+        assert path.read_bytes() == changed.to_csv(index=False, float_format="%.3g").encode()
+        path.write_bytes(held)
+    path.write_bytes(b"")
+    exhibits.write("e", tmp_path, lines(1.234), digits=3)
+    assert path.read_bytes() == held
+
+
+def test_a_picture_is_drawn_from_the_numbers_that_the_csv_holds(tmp_path):
+    seen = []
+
+    def draw(numbers):
+        seen.append(numbers)
+        return plots.curves({"title": numbers})
+
+    for last in (1.2344, 1.2351, 1.3):
+        exhibits.write("e", tmp_path, lines(last), figure=draw, digits=3)
+    assert [numbers["y"].iloc[-1] for numbers in seen] == [1.23, 1.23, 1.3]
+    plt.close("all")
+
+
+def test_a_picture_of_the_same_is_left_alone_whatever_renders_it(tmp_path, monkeypatch):
+    def write(last, **options):
+        exhibits.write("e", tmp_path, FRAME, figure=plots.curves({"t": lines(last)}, **options))
+        plt.close("all")
+        return [(tmp_path / f"e{suffix}").read_bytes() for suffix in (".png", ".pdf")]
+
+    first = write(1.5)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig_of_another_version)
+    assert write(1.5) == write(1.5 + 1e-9) == first
+    assert write(1.6) == write(1.5, decades=True) == [b"other", b"other"]
+    (tmp_path / "e.pdf").unlink()
+    assert write(1.5) == [b"other", b"other"]
+
+
+def savefig_of_another_version(figure, path, **options):
+    path.write_bytes(b"other")
+
+
 def test_an_exhibit_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AzlibError, match=r"cannot write .*e\.csv"):
@@ -47,4 +99,13 @@ def test_plots_return_figures_with_their_panels():
     assert [text.get_text() for text in shown.axes[0].texts] == ["1.00", "0.20", "0.20", "1.00"]
     costs = pd.DataFrame({"varied": ["batch"] * 2, "setting": [8, 16], "seconds": [1.0, 2.0]})
     assert isinstance(plots.growth(costs), Figure)
+    values = pd.DataFrame({"cifar10": [0.1, 0.2]}, index=["a", "b"])
+    shown = plots.dots(
+        values, pd.Series(["k", "k"]), values[:0], intervals=(values - 0.1, values + 0.1)
+    )
+    (drawn_lines,) = shown.axes[0].collections
+    assert [segment[:, 0].tolist() for segment in drawn_lines.get_segments()] == [
+        pytest.approx([0, 0.2]),
+        pytest.approx([0.1, 0.3]),
+    ]
     plt.close("all")

@@ -8,17 +8,14 @@ from functools import cmp_to_key
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import write_scores
 
 from azlib.companion import agreement, methods, paper, plots
 from azlib.companion.metrics import kendall, ndcg
 from azlib.errors import AzlibError
-from azlib.scoring.files import FileSettings, metadata
-from azlib.settings import ScoreSettings
 from azlib.spaces.nasbench201 import NASBench201, enumerate_all
 
 SPACE = NASBench201()
@@ -41,22 +38,11 @@ def random_frame(rng, columns, n=25):
     return frame.set_axis([f"a{i}" for i in range(n)])
 
 
-def write(folder, group, px=32, archs=ARCHS, seeds=(1,), **given):
+def write(folder, group, px=32, archs=ARCHS, seeds=(1,), images=None):
     """A score file of random numbers for all proxies of a group."""
+    path = folder / f"{group}_nasbench201_{px}px.parquet"
     proxies = tuple(methods.GROUPS[group])
-    rng = np.random.default_rng(px + len(group))
-    rows = pd.DataFrame(
-        [(arch, seed) for seed in seeds for arch in archs], columns=["arch", "seed"]
-    )
-    for name in proxies:
-        rows[name] = rng.normal(size=len(rows))
-    rows["seconds"] = 1.0
-    shape = (given.pop("batch", 64), 3, px, px)
-    settings = FileSettings("nasbench201", ScoreSettings(proxies, shape, **given))
-    table = pa.Table.from_pandas(rows, preserve_index=False)
-    table = table.replace_schema_metadata(metadata(settings))
-    pq.write_table(table, folder / f"{group}_nasbench201_{px}px.parquet")
-    return rows
+    return write_scores(path, proxies, archs, seeds, resolution=px, labelled_images=images)
 
 
 # --- the list ------------------------------------------------------------------------------

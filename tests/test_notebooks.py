@@ -33,6 +33,8 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "16": ["table2.csv", "table2.md", "table2_contenders.csv", "table2_networks.pdf"],
     "17": ["table3.csv", "table3.tex", "table3_contenders.csv", "autoformer_search.png"],
 }
+RUN_LIVE = {"entropy_by_block": 2e-3, "trainability": 2e-2}
+"""Exhibits of networks that the notebook runs: the last digit written depends on the processor."""
 TABLE4 = ["proxies", "aggregation", "dataset", "kendall_tau", "spearman_rho"]
 TABLE4 += ["tau_low", "tau_high", "seeds", "n"]
 
@@ -43,6 +45,11 @@ def test_notebook_runs_on_the_embedded_ground_truth(path, tmp_path):
     for name in EXHIBITS[path.name[:2]]:
         exhibit = tmp_path / "figures" / name.format("analog-nasbench")
         assert exhibit.stat().st_size > 0, exhibit
+    for made in (tmp_path / "figures").rglob("*.csv"):
+        committed = ROOT / "figures" / made.relative_to(tmp_path / "figures")
+        numbers, held = pd.read_csv(made), pd.read_csv(committed)
+        tolerance = RUN_LIVE.get(made.stem, 1e-5)
+        pd.testing.assert_frame_equal(numbers, held, rtol=tolerance, atol=1e-6)
     cells = nbformat.read(tmp_path / path.name, 4).cells
     for cell in cells:
         if cell.cell_type == "code" and re.search(r"^\S.*plots\.\w+\(", cell.source, re.MULTILINE):
@@ -71,23 +78,59 @@ def test_unknown_parameter_is_refused_with_the_nearest(tmp_path):
     assert not (tmp_path / "out.ipynb").exists()
 
 
-def test_failing_notebook_leaves_no_result(tmp_path):
+def write_notebook(path, *cells, kernel="python3"):
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell("n = 1  # how many", metadata={"tags": ["parameters"]}),
-            nbformat.v4.new_code_cell("raise ValueError('no good')"),
+            *map(nbformat.v4.new_code_cell, cells),
         ],
-        metadata={
-            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-        },
+        metadata={"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}},
     )
-    source = tmp_path / "broken.ipynb"
-    nbformat.write(notebook, source)
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_failing_notebook_leaves_no_result(tmp_path):
+    source = write_notebook(tmp_path / "broken.ipynb", "raise ValueError('no good')")
     assert parameters(source) == {"n": "1"}
     with pytest.raises(AzlibError, match=r"failed in cell .*ValueError: no good"):
         run(source, tmp_path / "out.ipynb", {"n": 2})
     assert not (tmp_path / "out.ipynb").exists()
     assert (tmp_path / "out.failed.ipynb").exists()
+
+
+def test_a_run_is_quiet_and_takes_lists_and_dictionaries(tmp_path, capfd):
+    source = write_notebook(tmp_path / "n.ipynb", "assert n == [1, {'a': None, 'b': [0.5, True]}]")
+    run(source, tmp_path / "out.ipynb", {"n": [1, {"a": None, "b": [0.5, True]}]})
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("value", [{1, 2}, [{1}], {1: 2}, {"a": b"x"}, (1, 2), 1j])
+def test_a_parameter_that_cannot_be_written_into_a_cell_is_refused(tmp_path, value):
+    source = write_notebook(tmp_path / "n.ipynb")
+    with pytest.raises(AzlibError, match=r"^parameter n=.* is a \w+; expected text, a number"):
+        run(source, tmp_path / "out.ipynb", {"n": value})
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "3", "[" * 200_000, '{"a":' * 200_000, '{"cells": [1]}', "\x00"]
+)
+def test_a_file_that_is_no_notebook_gets_one_line(tmp_path, text):
+    (tmp_path / "n.ipynb").write_text(text)
+    with pytest.raises(AzlibError, match=r"n\.ipynb is not a notebook that can be run") as error:
+        run(tmp_path / "n.ipynb", tmp_path / "out.ipynb")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_a_kernel_that_is_not_there_and_a_folder_for_output_get_one_line(tmp_path):
+    source = write_notebook(tmp_path / "n.ipynb", kernel="no-such-kernel")
+    with pytest.raises(AzlibError, match="asks for the kernel 'no-such-kernel'"):
+        run(source, tmp_path / "out.ipynb")
+    with pytest.raises(AzlibError, match="is a folder; expected the name of a notebook"):
+        run(source, tmp_path)
+    (tmp_path / "n.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    with pytest.raises(AzlibError, match="could not be run: ValueError: No kernel name"):
+        run(source, tmp_path / "out.ipynb")
 
 
 def test_readme_example_runs():

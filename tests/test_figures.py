@@ -1,0 +1,102 @@
+"""Only what has changed is run again, on all cores, with one line about each notebook."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+from conftest import ROOT
+from test_notebooks import write_notebook
+
+from azlib.companion import dependencies, figures
+from azlib.errors import AzlibError
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Two notebooks; `first` reads a file and imports the aggregation, both write an exhibit."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    (tmp_path / "input.txt").write_text("1")
+    code = "import pandas as pd\nfrom azlib.companion import exhibits\n"
+    for name, more in (("first", "from azlib import aggregation\n"), ("second", "")):
+        path = write_notebook(
+            folder / f"{name}.ipynb",
+            f'{code}{more}exhibits.write("{name}", figures, pd.DataFrame({{"n": [1]}}))',
+        )
+        notebook = nbformat.read(path, 4)
+        notebook.cells[0].source = 'data = "../input.txt"  # path\nfigures = "../figures"  # path'
+        if name == "second":
+            notebook.cells[0].source = 'figures = "../figures"  # path'
+        nbformat.write(notebook, path)
+    return tmp_path
+
+
+def test_what_has_not_changed_is_not_run(project, monkeypatch, capfd):
+    ran: list[str] = []
+
+    def make() -> list[str]:
+        ran.clear()
+        figures.make(project / "notebooks", project / "build", workers=2, say=ran.append)
+        return sorted(line.split(":")[0] for line in ran)
+
+    assert make() == ["first", "second"]
+    assert (project / "figures" / "first.csv").read_text() == "n\n1\n"
+    assert capfd.readouterr() == ("", "")
+    assert make() == []
+    dependencies._hash.cache_clear()
+    (project / "input.txt").write_text("2")
+    assert make() == ["first"]
+    (project / "figures" / "second.csv").unlink()
+    assert make() == ["second"]
+    monkeypatch.setattr(dependencies, "_hash", lambda path: path.name.encode())
+    assert make() == ["first", "second"]  # everything has another hash now
+    assert make() == []
+
+
+def test_a_notebook_that_fails_is_named_after_the_others_have_run(project):
+    write_notebook(project / "notebooks" / "first.ipynb", "raise ValueError('no good')")
+    ran: list[str] = []
+    with pytest.raises(AzlibError, match="1 of 2 notebooks failed: first"):
+        figures.make(project / "notebooks", project / "build", workers=1, say=ran.append)
+    assert any("ValueError: no good" in line for line in ran)
+    assert (project / "figures" / "second.csv").exists()
+    assert [t.notebook.stem for t in figures.tasks(project / "notebooks", project / "build")
+            if t.stale(t.digest())] == ["first"]  # fmt: skip
+
+
+def test_bad_input_gets_one_line(tmp_path):
+    with pytest.raises(AzlibError, match="no notebooks in"):
+        figures.make(tmp_path)
+    with pytest.raises(AzlibError, match="ground truth 'nowhere' does not exist"):
+        figures.make(tmp_path, source="nowhere")
+    with pytest.raises(AzlibError, match="workers=-1"):
+        figures.make(ROOT / "notebooks", workers=-1)
+
+
+def test_a_ground_truth_goes_to_the_notebooks_that_compare_with_one(tmp_path):
+    (tmp_path / "truth.csv").write_text("")
+    made = figures.tasks(ROOT / "notebooks", tmp_path, str(tmp_path / "truth.csv"))
+    folders = {task.notebook.name[:2]: task.output.parent.name for task in made}
+    assert folders["05"] == "nas-bench-201" and folders["16"] == "exhibits"
+    assert all(("source" in t.values) == (t.output.parent.name == "nas-bench-201") for t in made)
+    embedded = figures.tasks(ROOT / "notebooks", tmp_path)
+    assert {t.output.parent.name for t in embedded} == {"analog-nasbench", "exhibits"}
+
+
+def names(code):
+    return {str(p.relative_to(dependencies.PACKAGE)) for p in dependencies.modules(code)}
+
+
+def test_a_notebook_depends_on_the_modules_it_imports_and_on_theirs():
+    few = names("import numpy\nfrom azlib.aggregation import rank")
+    assert few == {"aggregation.py", "errors.py"}
+    found = names("from azlib.companion import agreement, exhibits")
+    assert {"companion/metrics.py", "companion/drawing.py", "aggregation.py"} <= found
+    assert not any(name.startswith(("training", "search", "proxies")) for name in found)
+    assert "proxies/az.py" in names("import azlib")  # azlib.score, imported when it is used
+
+
+def test_every_notebook_has_its_exhibits_under_watch():
+    for task in figures.tasks(ROOT / "notebooks", ROOT / ".build"):
+        watched = list(task._exhibits())
+        assert watched and all(watched), task.notebook.name
