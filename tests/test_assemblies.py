@@ -8,6 +8,7 @@ import pytest
 
 from azlib import proxies
 from azlib.aggregation import ASSEMBLIES, AZ_NAS, aggregate
+from azlib.companion import assemblies, methods
 from azlib.companion.assemblies import (
     choose,
     chosen,
@@ -170,3 +171,31 @@ def test_a_group_without_the_resolution_is_taken_at_32_pixels(tmp_path):
     link.symlink_to(COMMITTED / "az_nasbench201_32px.parquet")
     (other,) = load_groups("imagenet16-120", space, ["other"], tmp_path)
     assert (other["complexity"] != own.loc[own["seed"] == 1, "complexity"].to_numpy()).all()
+
+
+def test_an_assembly_meets_a_method_on_what_both_have():
+    opponent = methods.Method("b alone", ("b",))
+    scored = [group(["a", "b"], seeds=(1, 2)), group(["noise"], seeds=(1, 2))]
+    theirs = scored[0][scored[0]["arch"].isin(ARCHS[5:])]
+    accuracies = pd.Series(np.arange(len(ARCHS)) * 1.0, index=ARCHS)
+    found = assemblies.against(scored, ["a", "noise"], opponent, theirs, accuracies)
+    first = [frame[frame["seed"] == 1] for frame in scored]
+    ours = score(log_ranks(first, ARCHS[5:]), ["a", "noise"])
+    other = first[0].set_index("arch").loc[ARCHS[5:], "b"]
+    there = accuracies[ARCHS[5:]]
+    assert found["n"] == len(ARCHS) - 5
+    assert found["kendall_tau"] == kendall(ours, there) and found["opponent"] == kendall(
+        other, there
+    )
+    assert found["difference"] == found["kendall_tau"] - found["opponent"]
+
+
+def test_other_forms_of_the_sum():
+    truth = PARTS["a"] + PARTS["b"]
+    found = assemblies.other_forms(LOGS, truth, ["a", "b"])
+    assert set(found) == set(assemblies.FORMS)
+    assert found["ln r"] == kendall(score(LOGS, ["a", "b"]), truth)
+    shares = np.exp(LOGS)
+    assert found["r"] == pytest.approx(kendall(shares["a"] + shares["b"], truth))
+    one = assemblies.other_forms(LOGS, truth, ["a"])  # alone, they all give the same ranking
+    assert list(one.values()) == pytest.approx([one["ln r"]] * len(one))

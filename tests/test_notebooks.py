@@ -128,7 +128,9 @@ def test_a_kernel_that_is_not_there_and_a_folder_for_output_get_one_line(tmp_pat
         run(source, tmp_path / "out.ipynb")
     with pytest.raises(AzlibError, match="is a folder; expected the name of a notebook"):
         run(source, tmp_path)
-    (tmp_path / "n.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    (tmp_path / "n.ipynb").write_text(
+        '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+    )
     with pytest.raises(AzlibError, match="could not be run: ValueError: No kernel name"):
         run(source, tmp_path / "out.ipynb")
 

@@ -100,7 +100,7 @@ def failing(proxies: list[str]) -> Attempt:
     return lambda frame, accuracies: (aggregate(frame.assign(**lost)), accuracies)
 
 
-def by_position(frame: pd.DataFrame) -> pd.Series:
+def by_position(frame: pd.DataFrame) -> NDArray[np.float64]:
     """Ranks by sorting twice, as often done: NaN on top, and ties in the order of the list."""
     ranks = frame[list(AZ_NAS)].to_numpy().argsort(axis=0, kind="stable").argsort(axis=0) + 1
     return np.log(ranks / len(frame)).sum(axis=1)
