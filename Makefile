@@ -9,19 +9,20 @@ PYTHON ?= python3
 TORCH := torch>=2.13,<2.14
 PY := .venv/bin/python
 READY := .venv/.ready
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 ifneq ($(NB201),)
   $(if $(wildcard $(NB201)),,$(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder or an exported CSV, or leave NB201 out for the embedded ground truth (no spaces in the path)))
 endif
-
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "azlib needs Python >= 3.10: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX),$(PY) -m pip install --quiet --index-url $(TORCH_INDEX) "$(TORCH)")
-	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@echo 'setting up .venv, once' && $(PYTHON) -m venv .venv
+	@$(INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"  # first: not the one for GPUs
+	@$(INSTALL) "uv>=0.5,<1" && $(PY) -m uv pip install --quiet --python $(PY) -e ".[dev]" || \
+	  $(INSTALL) -e ".[dev]"  # uv is five times faster, but does not read pip's configuration
 	@touch $@
 
 figures: $(READY) ## run the notebooks, write figures/
