@@ -17,6 +17,7 @@ from azlib.errors import AzlibError
 from azlib.inputs import gaussian, generator
 from azlib.inputs.initialisation import initialise
 from azlib.spaces import nasbenchmacro as macro
+from azlib.spaces.base import Training
 from azlib.trace import signs
 
 SPACE = macro.NASBenchMacro()
@@ -139,7 +140,7 @@ def test_space_samples_uniformly_and_mutates_one_layer():
 
 def test_training_networks_have_seeded_weights():
     one, two = (
-        SPACE.training_network("02012100", 5, 32, rng=torch.Generator().manual_seed(1))
+        SPACE.training_network("02012100", Training(5, 32, rng=torch.Generator().manual_seed(1)))
         for _ in range(2)
     )
     assert torch.equal(one.classifier.weight, two.classifier.weight)

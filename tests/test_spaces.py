@@ -16,7 +16,7 @@ from azlib.errors import AzlibError
 from azlib.inputs.initialisation import initialise
 from azlib.settings import INITIALISATIONS
 from azlib.spaces.autoformer import PUBLISHED, AutoFormer
-from azlib.spaces.base import MEMBERS
+from azlib.spaces.base import MEMBERS, Training
 from azlib.spaces.limits import LONGEST_TEXT
 from azlib.spaces.mobilenetv2 import INITIAL, SMALLEST, InvertedBottleneck, MobileNetV2
 from azlib.spaces.mobilenetv2.text import format, layers, parse
@@ -85,7 +85,7 @@ def test_a_strangers_space_has_the_defaults():
     with pytest.raises(AzlibError, match="the space Widths has no budget"):
         space.read_budget("450M")
     with pytest.raises(AzlibError, match="the space widths does not say how"):
-        space.training_network("3", 10, 32)
+        space.training_network("3", Training(10, 32))
 
 
 def test_what_a_strangers_space_lacks_is_said():
@@ -198,14 +198,16 @@ def seeded():
 @pytest.mark.parametrize("name", SMALL)
 def test_training_networks_have_the_classes_asked_for_and_seeded_weights(name):
     space = spaces.get(name)
-    one, two = (space.training_network(SMALL[name], 5, 32, rng=seeded()) for _ in range(2))
+    one, two = (
+        space.training_network(SMALL[name], Training(5, 32, rng=seeded())) for _ in range(2)
+    )
     for (key, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
         assert torch.equal(a, b), key
     assert one(torch.randn(2, 3, 32, 32)).shape == (2, 5)
 
 
 def test_cnns_train_from_kaiming_normal_weights():
-    network = NASBench201().training_network(CELL, 5, 32, rng=seeded())
+    network = NASBench201().training_network(CELL, Training(5, 32, rng=seeded()))
     reference = NASBench201(lean=False).build(CELL)
     assert [n for n, _ in network.named_modules()] == [n for n, _ in reference.named_modules()]
     first = network.stem[0].weight
@@ -216,7 +218,9 @@ def test_cnns_train_from_kaiming_normal_weights():
 
 @pytest.mark.parametrize("taps", ["all", "superblocks"])
 def test_mobilenetv2_trains_with_gates_and_last_norms_at_zero(taps):
-    network = MobileNetV2(450e6, taps=taps).training_network(SMALLEST, 5, 32, rng=seeded())
+    network = MobileNetV2(450e6, taps=taps).training_network(
+        SMALLEST, Training(5, 32, rng=seeded())
+    )
     bottlenecks = [m for m in network.modules() if isinstance(m, InvertedBottleneck)]
     assert len(bottlenecks) == 8
     for bottleneck in bottlenecks:
@@ -226,7 +230,7 @@ def test_mobilenetv2_trains_with_gates_and_last_norms_at_zero(taps):
 
 
 def test_vision_transformers_train_with_their_scale_and_drop_path():
-    network = AutoFormer().training_network(TINY, 5, 32, drop_path=0.1, rng=seeded())
+    network = AutoFormer().training_network(TINY, Training(5, 32, drop_path=0.1, rng=seeded()))
     scored = AutoFormer(num_classes=5).build(TINY, 32, rng=seeded())
     for a, b in zip(network.parameters(), scored.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -250,7 +254,7 @@ def test_vision_transformers_train_with_their_scale_and_drop_path():
 def test_impossible_networks_to_train_are_refused(name, wrong):
     arguments = {"num_classes": 5, "resolution": 32, **wrong}
     with pytest.raises(AzlibError, match=next(iter(wrong))):
-        spaces.get(name).training_network(SMALL[name], **arguments)
+        spaces.get(name).training_network(SMALL[name], Training(**arguments))
 
 
 # --- limits --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from azlib.inputs import gaussian, generator
 from azlib.inputs.initialisation import initialise
 from azlib.spaces import nasbench201 as nb
 from azlib.spaces import transnas101 as trans
+from azlib.spaces.base import Training
 from azlib.spaces.cells.network import Cell, ReLUConvBN
 from azlib.spaces.transnas101.network import operation
 from azlib.trace import signs
@@ -215,7 +216,7 @@ def test_space_samples_uniformly_and_mutates_one_edge():
 
 
 def test_training_networks_are_the_benchmarks_own_with_its_initialisation():
-    network = SPACE.training_network(cell(3, 0, 0, 0, 0, 0), 5, 32, rng=torch.Generator())
+    network = SPACE.training_network(cell(3, 0, 0, 0, 0, 0), Training(5, 32, rng=torch.Generator()))
     convs = [m for m in network.modules() if isinstance(m, ReLUConvBN)]
     assert len(convs) == 10  # dead edges are trained as the benchmark trained them
     assert convs[-1].conv.weight.std().item() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)

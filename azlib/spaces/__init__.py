@@ -14,13 +14,13 @@ from typing import Any
 
 from azlib.errors import unknown
 from azlib.spaces.autoformer import AutoFormer
-from azlib.spaces.base import EnumerableSpace, Preset, SearchSpace, check_space
+from azlib.spaces.base import EnumerableSpace, Preset, SearchSpace, Training, check_space
 from azlib.spaces.mobilenetv2 import MobileNetV2
 from azlib.spaces.nasbench201 import NASBench201
 from azlib.spaces.nasbenchmacro import NASBenchMacro
 from azlib.spaces.transnas101 import TransNAS101Micro
 
-__all__ = ["NAMES", "EnumerableSpace", "Preset", "SearchSpace", "check_space", "get"]
+__all__ = ["NAMES", "EnumerableSpace", "Preset", "SearchSpace", "Training", "check_space", "get"]
 
 Kind = (
     type[NASBench201]

@@ -30,6 +30,21 @@ class Preset(NamedTuple):
 
 
 @runtime_checkable
+class Training(NamedTuple):
+    """What a network is built for when it is going to be trained.
+
+    num_classes: the number of logits, so that the network maps images of shape (B, 3, resolution,
+    resolution) to (B, num_classes). resolution: pixels along a side of the images. drop_path: the
+    rate at which the last residual branch is dropped, from 0 to below 1. rng: where the weights
+    come from, by default torch's own generator.
+    """
+
+    num_classes: int
+    resolution: int
+    drop_path: float = 0.0
+    rng: torch.Generator | None = None
+
+
 class SearchSpace(Protocol):
     """A set of architectures that can be drawn, built and counted.
 
@@ -139,29 +154,11 @@ class SearchSpace(Protocol):
         """
         raise AzlibError(f"the space {cls.__name__} has no budget: leave it out, got {text!r}")
 
-    def training_network(
-        self,
-        arch: str,
-        num_classes: int,
-        resolution: int,
-        drop_path: float = 0.0,
-        rng: torch.Generator | None = None,
-    ) -> nn.Module:
+    def training_network(self, arch: str, training: Training) -> nn.Module:
         """The network as its recipe trains it, with fresh weights.
 
         By default this is refused, as nothing is known about how the networks are trained.
-
-        Args:
-            arch: the architecture.
-            num_classes: the number of logits, so that the network maps images of shape
-                (B, 3, resolution, resolution) to (B, num_classes).
-            resolution: pixels along a side of the images.
-            drop_path: the rate at which the last residual branch is dropped in training, from 0 to
-                below 1.
-            rng: where the weights come from, by default torch's own generator.
-
-        Raises:
-            AzlibError: for a malformed architecture or an impossible value.
+        Raises `AzlibError` for a malformed architecture and an impossible value.
         """
         raise AzlibError(f"the space {self.name} does not say how its networks are trained")
 

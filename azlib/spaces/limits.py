@@ -11,6 +11,7 @@ from numbers import Integral
 
 from azlib.errors import AzlibError
 from azlib.settings import LARGEST_RESOLUTION
+from azlib.spaces.base import Training
 
 LARGEST_NETWORK = 1_000_000_000  # parameters: 4 GB in float32
 MOST_CLASSES = 1_000_000
@@ -50,10 +51,11 @@ def check_network(name: str, params: float) -> None:
         )
 
 
-def check_training(num_classes: int, resolution: int, drop_path: float) -> None:
+def check_training(training: Training) -> None:
     """Raises `AzlibError` for sizes out of range, and for a drop path, which CNNs do not have."""
-    check_sizes(num_classes, resolution)
-    if drop_path:
+    check_sizes(training.num_classes, training.resolution)
+    if training.drop_path:
         raise AzlibError(
-            f"drop_path={drop_path!r}: the networks of this space have no drop path, set it to 0"
+            f"drop_path={training.drop_path!r}: the networks of this space have no drop path, set "
+            "it to 0"
         )

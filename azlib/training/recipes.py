@@ -217,6 +217,5 @@ class Network:
 
     def build(self, drop_path: float = 0.0, rng: torch.Generator | None = None) -> nn.Module:
         """(B, 3, resolution, resolution) → (B, num_classes), initialised as for training."""
-        return spaces.get(self.space).training_network(
-            self.structure, self.num_classes, self.resolution, drop_path, rng
-        )
+        training = spaces.Training(self.num_classes, self.resolution, drop_path, rng)
+        return spaces.get(self.space).training_network(self.structure, training)

@@ -12,7 +12,7 @@ import numpy as np
 from azlib.errors import AzlibError, unknown
 from azlib.spaces.autoformer.cost import COUNTINGS, PATCH, count_params
 from azlib.spaces.autoformer.text import BUDGETS, SIZES, Choices, Structure, parse
-from azlib.spaces.base import Preset, SearchSpace
+from azlib.spaces.base import Preset, SearchSpace, Training
 from azlib.spaces.draws import draw, redraw
 from azlib.spaces.limits import MOST_CLASSES, check_network, check_range
 
@@ -226,17 +226,10 @@ class AutoFormer(SearchSpace):
         network.initialise(rng)
         return network
 
-    def training_network(
-        self,
-        arch: str,
-        num_classes: int,
-        resolution: int,
-        drop_path: float = 0.0,
-        rng: torch.Generator | None = None,
-    ) -> AutoFormerNetwork:
+    def training_network(self, arch: str, training: Training) -> AutoFormerNetwork:
         """The network of `build` with the logit scale with which the authors trained."""
-        space = replace(self, num_classes=num_classes, logit_scale="trained")
-        return space.build(arch, resolution, drop_path, rng)
+        space = replace(self, num_classes=training.num_classes, logit_scale="trained")
+        return space.build(arch, training.resolution, training.drop_path, training.rng)
 
 
 def _check_resolution(name: str, pixels: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from azlib.errors import AzlibError, unknown
 from azlib.settings import LARGEST_RESOLUTION, check_at_least
-from azlib.spaces.base import Preset, SearchSpace
+from azlib.spaces.base import Preset, SearchSpace, Training
 from azlib.spaces.limits import MOST_CLASSES, abridged, check_network, check_range, check_training
 from azlib.spaces.mobilenetv2.cost import COUNTINGS
 from azlib.spaces.mobilenetv2.mutation import TYPE_LISTS, mutate
@@ -28,8 +28,6 @@ from azlib.spaces.mobilenetv2.text import (
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from azlib.spaces.mobilenetv2.network import Network
 
 MAX_LAYERS = {450e6: 14, 600e6: 14, 1000e6: 16}
@@ -222,23 +220,16 @@ class MobileNetV2(SearchSpace):
         check_network(self.name, self.count(arch, counting="true")["params"])
         return Network(blocks, self.num_classes, self.se, self.taps)
 
-    def training_network(
-        self,
-        arch: str,
-        num_classes: int,
-        resolution: int,
-        drop_path: float = 0.0,
-        rng: torch.Generator | None = None,
-    ) -> Network:
+    def training_network(self, arch: str, training: Training) -> Network:
         """The network with squeeze-and-excitation and Kaiming-normal weights (fan-in).
 
         The last batch norm of every inverted bottleneck starts at zero. There is no drop path.
         """
         from azlib.inputs.initialisation import initialise
 
-        check_training(num_classes, resolution, drop_path)
-        network = replace(self, budget=None, num_classes=num_classes, se=True).build(arch)
-        initialise(network, self.init, rng)
+        check_training(training)
+        network = replace(self, budget=None, num_classes=training.num_classes, se=True).build(arch)
+        initialise(network, self.init, training.rng)
         network.zero_last_norms()
         return network
 

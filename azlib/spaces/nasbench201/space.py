@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from azlib.errors import unknown
 from azlib.settings import LARGEST_RESOLUTION
-from azlib.spaces.base import EnumerableSpace
+from azlib.spaces.base import Training
 from azlib.spaces.cells.text import EDGES
-from azlib.spaces.draws import draw, mutated
 from azlib.spaces.limits import check_range, check_training
+from azlib.spaces.listed import ListedSpace, Writing
 from azlib.spaces.nasbench201 import cost, text
-from azlib.spaces.nasbench201.text import DATASETS, OPERATIONS, form, parse
+from azlib.spaces.nasbench201.text import DATASETS, OPERATIONS
 
 if TYPE_CHECKING:
-    import torch
     from typing_extensions import Self
 
     from azlib.spaces.nasbench201.network import Network
 
 
 @dataclass(frozen=True)
-class NASBench201(EnumerableSpace):
+class NASBench201(ListedSpace):
     """The 15,625 architectures of NAS-Bench-201, for one of its data sets.
 
     Attributes:
@@ -44,6 +40,10 @@ class NASBench201(EnumerableSpace):
     cost_resolution: int | None = None
     lean: bool = True
     name: str = "nasbench201"
+
+    writing: ClassVar[Writing] = Writing(
+        OPERATIONS, len(EDGES), text.parse, text.form, text.enumerate_all, text.canonical
+    )
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:
@@ -66,31 +66,6 @@ class NASBench201(EnumerableSpace):
         """The space with costs counted at the scoring size, as its score files have them."""
         return replace(self, cost_resolution=resolution)
 
-    def __iter__(self) -> Iterator[str]:
-        """All architectures in the order of `enumerate_all`."""
-        return iter(text.enumerate_all())
-
-    def __len__(self) -> int:
-        """15,625."""
-        return len(OPERATIONS) ** len(EDGES)
-
-    def sample(self, rng: np.random.Generator) -> str:
-        """One architecture, drawn uniformly from all 15,625."""
-        return form(draw(rng, OPERATIONS, len(EDGES)))
-
-    def mutate(self, arch: str, rng: np.random.Generator, times: int = 1) -> str:
-        """The architecture after the operation of a random edge was changed, `times` times."""
-        return form(mutated(rng, OPERATIONS, parse(arch), times))
-
-    def legal(self, arch: str) -> bool:
-        """True, as the space has no budget. Raises `AzlibError` for a malformed architecture."""
-        parse(arch)
-        return True
-
-    def canonical(self, arch: str) -> str:
-        """The first architecture that is the same network, see `text.canonical`."""
-        return text.canonical(arch)
-
     def count(self, arch: str) -> dict[str, float]:
         """`macs` for one image and `params`, as the benchmark counts them."""
         return cost.count(arch, self.num_classes, self.input_shape[-1])
@@ -101,19 +76,12 @@ class NASBench201(EnumerableSpace):
 
         return Network(arch, self.num_classes, self.lean)
 
-    def training_network(
-        self,
-        arch: str,
-        num_classes: int,
-        resolution: int,
-        drop_path: float = 0.0,
-        rng: torch.Generator | None = None,
-    ) -> Network:
+    def training_network(self, arch: str, training: Training) -> Network:
         """The benchmark's own network with Kaiming-normal weights (fan-in); it has no drop path."""
         from azlib.inputs.initialisation import initialise
         from azlib.spaces.nasbench201.network import Network
 
-        check_training(num_classes, resolution, drop_path)
-        network = Network(arch, num_classes)
-        initialise(network, self.init, rng)
+        check_training(training)
+        network = Network(arch, training.num_classes)
+        initialise(network, self.init, training.rng)
         return network

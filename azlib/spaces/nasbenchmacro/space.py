@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from azlib.settings import LARGEST_RESOLUTION
-from azlib.spaces.base import EnumerableSpace
-from azlib.spaces.draws import draw, mutated
+from azlib.spaces.base import Training
 from azlib.spaces.limits import MOST_CLASSES, check_range, check_training
+from azlib.spaces.listed import ListedSpace, Writing
 from azlib.spaces.nasbenchmacro import cost, text
-from azlib.spaces.nasbenchmacro.text import parse
 
 if TYPE_CHECKING:
-    import torch
-
     from azlib.spaces.nasbenchmacro.network import Network
 
 _DIGITS = range(len(text.OPERATIONS))
 
 
 @dataclass(frozen=True)
-class NASBenchMacro(EnumerableSpace):
+class NASBenchMacro(ListedSpace):
     """The 6,561 architectures of NAS-Bench-Macro, for images of 32 pixels.
 
     Attributes:
@@ -40,6 +34,10 @@ class NASBenchMacro(EnumerableSpace):
     cost_resolution: int = 32
     name: str = "nasbench-macro"
 
+    writing: ClassVar[Writing] = Writing(
+        _DIGITS, text.LAYERS, text.parse, text.form, text.enumerate_all, text.canonical
+    )
+
     def __post_init__(self) -> None:
         check_range(1, MOST_CLASSES, num_classes=self.num_classes)
         check_range(1, LARGEST_RESOLUTION, cost_resolution=self.cost_resolution)
@@ -48,31 +46,6 @@ class NASBenchMacro(EnumerableSpace):
     def input_shape(self) -> tuple[int, int, int, int]:
         """The shape (B, C, H, W) of a batch of the paper's size, of the benchmark's images."""
         return (64, 3, self.cost_resolution, self.cost_resolution)
-
-    def __iter__(self) -> Iterator[str]:
-        """All architectures in the order of `text.enumerate_all`."""
-        return iter(text.enumerate_all())
-
-    def __len__(self) -> int:
-        """6,561."""
-        return len(text.enumerate_all())
-
-    def sample(self, rng: np.random.Generator) -> str:
-        """One architecture, drawn uniformly from all 6,561."""
-        return text.form(draw(rng, _DIGITS, text.LAYERS))
-
-    def mutate(self, arch: str, rng: np.random.Generator, times: int = 1) -> str:
-        """The architecture after the digit of a random layer was changed, `times` times."""
-        return text.form(mutated(rng, _DIGITS, parse(arch), times))
-
-    def legal(self, arch: str) -> bool:
-        """True, as the space has no budget. Raises `AzlibError` for a malformed architecture."""
-        parse(arch)
-        return True
-
-    def canonical(self, arch: str) -> str:
-        """The first architecture that is the same network, see `text.canonical`."""
-        return text.canonical(arch)
 
     def count(self, arch: str) -> dict[str, float]:
         """`macs` for one image and `params`, as the benchmark counts them."""
@@ -84,19 +57,12 @@ class NASBenchMacro(EnumerableSpace):
 
         return Network(arch, self.num_classes)
 
-    def training_network(
-        self,
-        arch: str,
-        num_classes: int,
-        resolution: int,
-        drop_path: float = 0.0,
-        rng: torch.Generator | None = None,
-    ) -> Network:
+    def training_network(self, arch: str, training: Training) -> Network:
         """The network with Kaiming-normal weights (fan-in); it has no drop path."""
         from azlib.inputs.initialisation import initialise
         from azlib.spaces.nasbenchmacro.network import Network
 
-        check_training(num_classes, resolution, drop_path)
-        network = Network(arch, num_classes)
-        initialise(network, self.init, rng)
+        check_training(training)
+        network = Network(arch, training.num_classes)
+        initialise(network, self.init, training.rng)
         return network

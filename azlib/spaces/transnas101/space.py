@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from azlib.settings import LARGEST_RESOLUTION
-from azlib.spaces.base import EnumerableSpace, Preset
+from azlib.spaces.base import Preset, Training
 from azlib.spaces.cells.text import EDGES
-from azlib.spaces.draws import draw, mutated
 from azlib.spaces.limits import MOST_CLASSES, check_range, check_training
+from azlib.spaces.listed import ListedSpace, Writing
 from azlib.spaces.transnas101 import cost, text
-from azlib.spaces.transnas101.text import OPERATIONS, form, parse
+from azlib.spaces.transnas101.text import OPERATIONS
 
 if TYPE_CHECKING:
-    import torch
-
     from azlib.spaces.transnas101.network import Network
 
 
 @dataclass(frozen=True)
-class TransNAS101Micro(EnumerableSpace):
+class TransNAS101Micro(ListedSpace):
     """The 4,096 cells of TransNAS-Bench-101's micro space.
 
     The benchmark trains every network on seven tasks, whose images are the same and whose heads
@@ -46,6 +42,10 @@ class TransNAS101Micro(EnumerableSpace):
     lean: bool = True
     name: str = "transnas101-micro"
 
+    writing: ClassVar[Writing] = Writing(
+        OPERATIONS, len(EDGES), text.parse, text.form, text.enumerate_all, text.canonical
+    )
+
     presets: ClassVar[Mapping[str, Preset]] = MappingProxyType(
         {"paper": Preset(64, 256), "cpu": Preset(16, 64)}
     )
@@ -59,31 +59,6 @@ class TransNAS101Micro(EnumerableSpace):
         """The shape (B, C, H, W) of a batch of the paper's size, of the benchmark's images."""
         return (64, 3, self.cost_resolution, self.cost_resolution)
 
-    def __iter__(self) -> Iterator[str]:
-        """All architectures in the order of `text.enumerate_all`."""
-        return iter(text.enumerate_all())
-
-    def __len__(self) -> int:
-        """4,096."""
-        return len(OPERATIONS) ** len(EDGES)
-
-    def sample(self, rng: np.random.Generator) -> str:
-        """One architecture, drawn uniformly from all 4,096."""
-        return form(draw(rng, OPERATIONS, len(EDGES)))
-
-    def mutate(self, arch: str, rng: np.random.Generator, times: int = 1) -> str:
-        """The architecture after the operation of a random edge was changed, `times` times."""
-        return form(mutated(rng, OPERATIONS, parse(arch), times))
-
-    def legal(self, arch: str) -> bool:
-        """True, as the space has no budget. Raises `AzlibError` for a malformed architecture."""
-        parse(arch)
-        return True
-
-    def canonical(self, arch: str) -> str:
-        """The first architecture that is the same network, see `text.canonical`."""
-        return text.canonical(arch)
-
     def count(self, arch: str) -> dict[str, float]:
         """`macs` for one image and `params` of the benchmark's network, dead edges included."""
         return cost.count(arch, self.num_classes, self.cost_resolution)
@@ -94,19 +69,12 @@ class TransNAS101Micro(EnumerableSpace):
 
         return Network(arch, self.num_classes, self.lean)
 
-    def training_network(
-        self,
-        arch: str,
-        num_classes: int,
-        resolution: int,
-        drop_path: float = 0.0,
-        rng: torch.Generator | None = None,
-    ) -> Network:
+    def training_network(self, arch: str, training: Training) -> Network:
         """The benchmark's own network with Kaiming-normal weights (fan-out), no drop path."""
         from azlib.inputs.initialisation import initialise
         from azlib.spaces.transnas101.network import Network
 
-        check_training(num_classes, resolution, drop_path)
-        network = Network(arch, num_classes)
-        initialise(network, "kaiming_norm_fanout", rng)
+        check_training(training)
+        network = Network(arch, training.num_classes)
+        initialise(network, "kaiming_norm_fanout", training.rng)
         return network
