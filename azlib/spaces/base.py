@@ -29,7 +29,6 @@ class Preset(NamedTuple):
     resolution: int | None = None
 
 
-@runtime_checkable
 class Training(NamedTuple):
     """What a network is built for when it is going to be trained.
 
@@ -45,6 +44,7 @@ class Training(NamedTuple):
     rng: torch.Generator | None = None
 
 
+@runtime_checkable
 class SearchSpace(Protocol):
     """A set of architectures that can be drawn, built and counted.
 
