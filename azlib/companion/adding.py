@@ -49,7 +49,7 @@ def compare(
 
 def _combinations(base: str, own: str) -> list[tuple[str, str, tuple[str, ...], str]]:
     """(method, what is added, all proxies, aggregation) of each row, in the order of the table."""
-    rows = [(base, "", (own,), "log")]
+    rows: list[tuple[str, str, tuple[str, ...], str]] = [(base, "", (own,), "log")]
     rows += [(base, proxy, (own, proxy), "log") for proxy in AZ_NAS]
     for aggregation in AGGREGATIONS:
         rows.append((base, "all four", (own, *AZ_NAS), aggregation))

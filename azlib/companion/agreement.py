@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from azlib.companion.metrics import (
     selected,
     spearman,
 )
-from azlib.companion.tables import interval
+from azlib.companion.tables import TAU, interval
 from azlib.errors import AzlibError, unknown
 
 ANCHOR = "Notebook of the authors"  # the only published accuracy of a selected architecture
@@ -73,7 +74,7 @@ def summary(
     if interval:
         bounds = np.mean([kendall_interval(*pair) for pair in pairs], axis=0)
         row |= {"tau_low": float(bounds[0]), "tau_high": float(bounds[1])}
-    n = len(pairs[0][0])
+    n = len(np.asarray(pairs[0][0]))
     return row | {"seeds": len(pairs), "n": n, "tau_seed_std": tau_std, "rho_seed_std": rho_std}
 
 
@@ -154,20 +155,27 @@ def headline(
     `architecture` is the one selected under the first seed.
     """
     full = table[table["proxies"] == "+".join(AZ_NAS)].set_index(["dataset", "aggregation"])
-    rows = []
+    rows: list[list[Any]] = []
 
-    def add(dataset, quantity, value, low, high, published, tolerance=0.02, architecture=""):
-        verdict = paper.verdict(low, high, published, tolerance)
-        rows.append([dataset, quantity, value, low, high, published, verdict, architecture])
+    def add(
+        dataset: str,
+        quantity: str,
+        ours: tuple[float, float, float],  # value, low, high
+        published: float,
+        tolerance: float = 0.02,
+        architecture: Any = "",
+    ) -> None:
+        verdict = paper.verdict(ours[1], ours[2], published, tolerance)
+        rows.append([dataset, quantity, *ours, published, verdict, architecture])
 
     for dataset in truth:
         for method in AGGREGATIONS:
             row = full.loc[(dataset, method)]
             published = paper.value("Table 4", method, "kendall_tau", dataset)
-            add(dataset, f"τ, {method}", *row[["kendall_tau", "tau_low", "tau_high"]], published)
+            add(dataset, f"τ, {method}", tuple(row[list(TAU)]), published)
         rho = full.loc[(dataset, "log"), "spearman_rho"]
         published = paper.value("Table 1", "AZ-NAS", "spearman_rho", dataset)
-        add(dataset, "ρ, log", rho, rho, rho, published)
+        add(dataset, "ρ, log", (rho, rho, rho), published)
         best = [
             selected(aggregate(frame), accuracies)
             for frame, accuracies in by_seed(scores[dataset], truth[dataset])
@@ -175,7 +183,7 @@ def headline(
         reached = np.array([accuracy for _, accuracy in best])
         bounds = reached.mean(), reached.min(), reached.max()
         published = paper.value(ANCHOR, "AZ-NAS", "selected_accuracy", dataset)
-        add(dataset, "accuracy of the selected, %", *bounds, published, 0.5, best[0][0])
+        add(dataset, "accuracy of the selected, %", bounds, published, 0.5, best[0][0])
     columns = ["dataset", "quantity", "value", "low", "high", "paper", "verdict", "architecture"]
     return pd.DataFrame(rows, columns=columns)
 

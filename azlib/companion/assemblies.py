@@ -123,7 +123,7 @@ def choose(
     best = -math.inf
     changes = {"start": tuple(start)} if start else _changes((), candidates, repeats)
     for step in count(0 if start else 1):
-        tried = [
+        tried: list[dict[str, Any]] = [
             {
                 "step": step,
                 "change": change,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t
 
 from azlib.aggregation import AZ_NAS, aggregate
-from azlib.companion.tables import interval
+from azlib.companion.tables import intervals
 from azlib.scoring.files import RESOLUTION, load
 from azlib.scoring.pool import Execution
 from azlib.search import Known, Rule, search
@@ -47,7 +47,7 @@ class Contest:
         self._places = cache(
             lambda r: [aggregate(f).rank(ascending=False) for f in self._frames(r)]
         )
-        self._log = cache(self._search)
+        self._log: Callable[..., pd.DataFrame] = cache(self._search)
 
     def frames(self, dataset: str) -> list[pd.DataFrame]:
         """For each seed of the proxies: the four scores, one row per architecture."""
@@ -64,8 +64,8 @@ class Contest:
     def _search(self, rule: Rule, resolution: int, seed: int, measure: str) -> pd.DataFrame:
         tables = self._tables(resolution)
         known = Known(tables[(seed - 1) % len(tables)], MEASURES[measure])
-        counts = {"iterations": self.iterations, "seed": seed}
-        return search(self.space, rule, known, **counts, execution=QUIET).log
+        length = self.iterations
+        return search(self.space, rule, known, iterations=length, seed=seed, execution=QUIET).log
 
     def winners(self, rules: Mapping[str, Rule], truth: pd.Series, seed: int) -> pd.DataFrame:
         """Whom each search of one seed would return after each number of evaluations.
@@ -147,5 +147,4 @@ def leads(final: pd.DataFrame) -> pd.DataFrame:
             ahead = over_seeds(reached[name, "Algorithm 1", "AZ-NAS"] - reached[name, rule, score])
             rows.append([name, f"{rule}, {score.replace('complexity', 'FLOPs only')}", *ahead])
     gaps = pd.DataFrame(rows, columns=["dataset", "opponent", "ahead", "low", "high"])
-    numbers = gaps[["ahead", "low", "high"]].to_numpy()
-    return gaps.assign(text=[interval(*row, digits=2) for row in numbers])
+    return gaps.assign(text=intervals(gaps, ["ahead", "low", "high"], digits=2))

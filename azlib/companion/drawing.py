@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
 from hashlib import sha256
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ with needs("matplotlib", "companion"):
 # would be undone at its end, and no later figure would be shown.
 plt.switch_backend(plt.get_backend())
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "savefig.bbox": "tight",

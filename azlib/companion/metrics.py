@@ -25,9 +25,9 @@ def kendall(x: ArrayLike, y: ArrayLike) -> float:
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's ρ, the correlation of average ranks; NaN if either column is constant."""
-    x, y = (ranks - ranks.mean() for ranks in _ranks(x, y))
-    norms = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / norms) if norms > 0 else float("nan")
+    first, second = (ranks - ranks.mean() for ranks in _ranks(x, y))
+    norms = np.sqrt((first @ first) * (second @ second))
+    return float(first @ second / norms) if norms > 0 else float("nan")
 
 
 def ndcg(scores: ArrayLike, accuracies: ArrayLike, k: int = 1000) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ with needs("seaborn", "companion"):
     import matplotlib.pyplot as plt
     import seaborn as sns
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
     from matplotlib.ticker import LogLocator
 
 
@@ -226,20 +228,22 @@ def bubbles(
     heights = points[y].where(near, lowest - 0.1 * (points[y].max() - lowest))
     names = points.index + np.where(near, "", " ↓ " + points[y].map("{:.1f}".format))
     figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
+    look: dict[str, Any]
     timed = points[size] > 0
     axes.scatter(points[x][~timed], heights[~timed], s=30, c="0.65")
     if timed.any():
         colours = points[size][timed]
         logs = np.log10(colours)
         areas = 40 + 250 * (logs - logs.min()) / max(np.ptp(logs), 1e-9)
-        look = {"cmap": "YlGnBu", "norm": "log", "edgecolors": "0.4", "linewidths": 0.5}
-        drawn = axes.scatter(points[x][timed], heights[timed], areas, colours, **look)
-        figure.colorbar(drawn, label=labels[2], location="bottom", shrink=0.5, aspect=40)
+        look = {"cmap": "YlGnBu", "norm": "log"}
+        look |= {"edgecolors": "0.4", "linewidths": 0.5}
+        bubbles = axes.scatter(points[x][timed], heights[timed], areas, colours, **look)
+        figure.colorbar(bubbles, label=labels[2], location="bottom", shrink=0.5, aspect=40)
     places = np.linspace(0, 1, len(points))
     line = {"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "relpos": (0, 0.5)}
     for name, at_x, at_y, place in zip(names, points[x], heights, places, strict=True):
-        where = {"xytext": (1.03, place), "textcoords": "axes fraction", "va": "center"}
-        axes.annotate(name, (at_x, at_y), arrowprops=line, fontsize=8, zorder=0, **where)
+        look = {"textcoords": "axes fraction", "va": "center", "fontsize": 8, "zorder": 0}
+        axes.annotate(name, (at_x, at_y), (1.03, place), arrowprops=line, **look)
     axes.set(xlabel=labels[0], ylabel=labels[1])
     return figure
 
@@ -255,11 +259,11 @@ def tradeoff(points: pd.DataFrame, x: str, y: str, group: str, labels: tuple[str
     colours = sns.color_palette("colorblind", len(groups))
     for i, (colour, (name, rows)) in enumerate(zip(colours, groups, strict=True)):
         bars = np.abs(rows[["low", "high"]].to_numpy() - rows[[y]].to_numpy()).T
-        look = {"fmt": "osD^vP"[i % 6] + "-", "ms": 5, "lw": 1, "alpha": 0.9}
+        look: dict[str, Any] = {"fmt": "osD^vP"[i % 6] + "-", "ms": 5, "lw": 1, "alpha": 0.9}
         axes.errorbar(rows[x], rows[y], bars, color=colour, label=name, **look)
         for label, row in rows.iterrows():
-            at = {"xytext": (4, -9), "textcoords": "offset points", "fontsize": 7}
-            axes.annotate(label, (row[x], row[y]), color=colour, **at)
+            look = {"textcoords": "offset points", "fontsize": 7, "color": colour}
+            axes.annotate(label, (row[x], row[y]), (4, -9), **look)
     axes.set(xscale="log", xlabel=labels[0], ylabel=labels[1])
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -293,6 +297,6 @@ def networks(layers: pd.DataFrame) -> Figure:
         axis.set_title(title, loc="left")
         axis.set(xlim=(-0.7, longest - 0.3), xticks=[], ylabel="channels")
         axis.margins(y=0.15)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
+    handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
     figure.legend(handles, kinds, loc="outside lower center", ncols=len(kinds), frameon=False)
     return figure

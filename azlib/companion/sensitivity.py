@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -68,8 +68,9 @@ def against_default(
         for name, proxies in _rankings(variant, changed, default).items():
             accuracies = truth.loc[archs, dataset]
             new, old = (aggregate(f.loc[archs], proxies=proxies) for f in (changed, default))
-            row = {"varied": variant.varied, "setting": variant.setting, "method": name}
-            row |= {"dataset": dataset} | agreement.summary([(new, accuracies)])
+            row: dict[str, Any] = {"varied": variant.varied, "setting": variant.setting}
+            row |= {"method": name, "dataset": dataset}
+            row |= agreement.summary([(new, accuracies)])
             row |= agreement.difference(new, old, accuracies, resamples)
             rows.append(row | {"tau_with_default": kendall(new, old)})
     return rows

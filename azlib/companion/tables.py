@@ -40,7 +40,8 @@ def number(value: float, form: str = "{:.3f}") -> str:
 
 def intervals(frame: pd.DataFrame, columns: Sequence[str] = TAU, digits: int = 3) -> list[str]:
     """A column of `0.741 [0.735, 0.747]`, from the columns of a value and its two bounds."""
-    return [interval(*row, digits=digits) for row in frame[list(columns)].to_numpy()]
+    rows = frame[list(columns)].to_numpy()
+    return [interval(value, low, high, digits) for value, low, high in rows]
 
 
 def texts(values: pd.Series, form: str = "{:.3f}") -> pd.Series:

@@ -45,7 +45,7 @@ def read_embedded() -> pd.DataFrame:
         raise AzlibError(
             f"{path} is not the file that was installed (SHA-256 differs): {_REINSTALL}"
         )
-    plain = {f"analognasbench.data.{name}": SimpleNamespace for name in _CLASSES}
+    plain: dict[str, object] = {f"analognasbench.data.{name}": SimpleNamespace for name in _CLASSES}
     entries: Any = unpickle(io.BytesIO(content), path, plain)
     try:
         rows = {_architecture(code): e.baseline_accuracy for code, e in entries.items()}

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pandas as pd
@@ -134,7 +134,7 @@ def _nats_states(folder: Path) -> States:
 
     def read(file: Path) -> Any:
         with bz2.open(file) as stream:
-            return unpickle(stream, file, allowed)
+            return unpickle(cast(BinaryIO, stream), file, allowed)
 
     meta = read(folder / "meta.pickle.pbz2")
     names = meta.get("meta_archs") if isinstance(meta, dict) else None
