@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from azlib.cli import companion, scoring, searching, training
+from azlib.cli import companion, data, scoring, searching, training
 from azlib.cli.state import kept
 from azlib.errors import AzlibError, reason
 
@@ -24,6 +24,7 @@ for command in (
     searching.searches,
     training.train,
     training.export,
+    data.data,
     companion.figures,
     companion.run,
 ):

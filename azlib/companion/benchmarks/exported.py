@@ -1,6 +1,7 @@
 """The CSV that `export` writes: a first line that names its source, then one row per architecture.
 
-A plain CSV of the accuracies of NAS-Bench-201 is read as well, if it has all three data sets.
+A plain CSV of the accuracies of NAS-Bench-201 is read as well if it has all three data sets, which
+the one that `azlib data` fetches has.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from azlib.errors import AzlibError
 from azlib.files import replacing
 
 _COLUMNS = {  # as others name them
+    "ArchitectureString": "arch",
+    "CIFAR10TestAccuracy200Epochs": "cifar10",
+    "CIFAR100TestAccuracy200Epochs": "cifar100",
+    "ImageNetTestAccuracy200Epochs": "imagenet16-120",
     "cifar10_test": "cifar10",
     "cifar100_test": "cifar100",
     "imagenet16_120_test": "imagenet16-120",
@@ -54,7 +59,9 @@ def read_csv(path: Path) -> pd.DataFrame:
             f"that azlib's export writes nor the columns of all of {', '.join(DATASETS)}"
         )
     source = header[1].decode() if header else OFFICIAL
-    return checked(frame.set_index("arch")[columns], source, path, checksum)
+    table = checked(frame.set_index("arch")[columns], source, path, checksum)
+    # Later decimals are the benchmark's single-precision noise, as in `official`.
+    return table if header else table.round(6)
 
 
 def _read_columns(path: Path, content: bytes) -> pd.DataFrame:

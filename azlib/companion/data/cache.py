@@ -1,0 +1,142 @@
+"""Fetches files into a folder of the user, and keeps them there.
+
+The folder is that of the system for caches, or what the variable AZLIB_CACHE says. A file appears
+in it whole and with the right checksum, or not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from azlib.companion.data.registry import RawFile
+from azlib.errors import AzlibError, needs, reason
+
+with needs("pooch", "companion"):
+    import pooch
+    import requests
+
+ADDRESS = "https://raw.githubusercontent.com"
+TIMEOUT = 30.0  # seconds without an answer
+
+
+class Unreachable(AzlibError):
+    """A file could not be fetched because there is no network, or none that answers."""
+
+
+def folder() -> Path:
+    """Where fetched files are kept. It need not exist."""
+    return Path(os.environ.get("AZLIB_CACHE") or pooch.os_cache("azlib")).expanduser()
+
+
+def offline() -> bool:
+    """Whether the variable OFFLINE asks to fetch nothing."""
+    return os.environ.get("OFFLINE", "") not in ("", "0")
+
+
+def state(file: RawFile) -> str:
+    """ "there", "missing" or "damaged", which means that the content is not what it must be."""
+    path = folder() / file.name
+    if not path.exists():
+        return "missing"
+    try:
+        return "there" if pooch.file_hash(str(path)) == file.sha256 else "damaged"
+    except OSError as error:
+        raise AzlibError(f"cannot read {path}: {reason(error)}") from error
+
+
+def held(file: RawFile, command: str) -> Path:
+    """The path of a file that is in the cache, with its content checked.
+
+    Args:
+        file: the file.
+        command: what fetches it, for the message.
+
+    Raises:
+        AzlibError: the file is damaged.
+        FileNotFoundError: it is not there.
+    """
+    path = folder() / file.name
+    match state(file):
+        case "missing":
+            raise FileNotFoundError(path)
+        case "damaged":
+            raise AzlibError(
+                f"{path} is damaged, its SHA-256 is not {file.sha256[:12]}…: fetch it again with "
+                f"`{command}`"
+            )
+    return path
+
+
+def fetch(file: RawFile, command: str) -> Path:
+    """Fetches a file unless the cache holds it whole; a damaged one is replaced.
+
+    Args:
+        file: the file.
+        command: what to run to try again, for messages.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        Unreachable: there is no network, or no answer in time.
+        AzlibError: what came is not the file, or the cache cannot be written.
+    """
+    url = f"{ADDRESS}/{file.place}"
+    cache = pooch.create(
+        folder(), ADDRESS, registry={file.name: file.sha256}, urls={file.name: url}
+    )
+    pooch.get_logger().setLevel(logging.WARNING)  # the commands say themselves what they do
+    with _explained(file, url, command):
+        return Path(cache.fetch(file.name, downloader=_download))
+
+
+def _download(url: str, path: str, cache: pooch.Pooch) -> None:
+    """Writes what an address sends to a file of pooch's, with a bar if it takes long.
+
+    Pooch's own downloader leaves the connection open when it fails.
+    """
+    with requests.get(url, stream=True, timeout=TIMEOUT) as answer:
+        answer.raise_for_status()
+        bar = tqdm(desc=Path(url).name, unit="B", unit_scale=True, delay=1)
+        with bar, open(path, "wb") as file:
+            for block in answer.iter_content(1 << 16):
+                bar.update(file.write(block))
+
+
+@contextmanager
+def _explained(file: RawFile, url: str, command: str) -> Iterator[None]:
+    """Turns whatever can go wrong with a download into one line."""
+    server = url.split("/")[2]
+    again = f"nothing was kept; try again with `{command}`"
+    try:
+        yield
+    except requests.HTTPError as error:
+        answer = error.response.status_code if error.response is not None else "an error"
+        raise Unreachable(f"{server} answers {answer} to the request for {url}; {again}") from error
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise Unreachable(
+            f"the connection to {server} broke within {file.name}; {again}"
+        ) from error
+    except requests.RequestException as error:
+        if isinstance(error, requests.Timeout) or "timed out" in str(error):
+            why = f"{server} did not answer within {TIMEOUT:g} s when asked for {file.name}"
+        else:
+            why = f"no connection to {server}, which has {file.name}"
+        raise Unreachable(f"{why}; {again}, or work without the network: OFFLINE=1") from error
+    except ValueError as error:  # pooch: the checksum
+        raise AzlibError(
+            f"what {url} sent is not {file.name}, whose SHA-256 begins with {file.sha256[:12]}: "
+            f"half a file, or altered on the way; {again}"
+        ) from error
+    except OSError as error:
+        raise AzlibError(
+            f"cannot write {file.name} ({file.size / 1e6:.1f} MB) to the cache {folder()}: "
+            f"{error.strerror or type(error).__name__}; set AZLIB_CACHE to a folder with room that "
+            f"you may write to, and run `{command}`"
+        ) from error

@@ -1,0 +1,225 @@
+"""Ground truth by the name of a benchmark, from the cache or fetched on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+
+from azlib.companion.benchmarks.table import DATASETS, EMBEDDED
+from azlib.companion.data import cache, readers
+from azlib.companion.data.registry import RAW, RawFile
+from azlib.errors import AzlibError, unknown
+
+TOLERANCE = 0.005  # percent; benchmarks publish two decimals
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What was trained, and in which files the results are.
+
+    Attributes:
+        name: what it is called here.
+        space: the search space that its architectures belong to; None if to none of azlib's.
+        about: what it holds, for readers.
+        tasks: the columns of its table that are results of training; higher is better.
+        raw: the names of its files.
+        read: turns these into the table.
+    """
+
+    name: str
+    space: str | None
+    about: str
+    tasks: tuple[str, ...]
+    raw: tuple[str, ...]
+    read: Callable[[Sequence[Path]], pd.DataFrame]
+
+    @property
+    def files(self) -> list[RawFile]:
+        """Its files."""
+        return [RAW[name] for name in self.raw]
+
+    @property
+    def command(self) -> str:
+        """What fetches it."""
+        return f"azlib data {self.name}"
+
+    def state(self) -> str:
+        """ "there", "missing" or "damaged": the worst that `cache.state` says of its files."""
+        states = [cache.state(file) for file in self.files]
+        return next((state for state in ("damaged", "missing") if state in states), "there")
+
+    def sources(self) -> list[str]:
+        """Where its files come from: repository, size, authors and licence, a line for each."""
+        found: dict[tuple[str, str, str], int] = {}
+        for file in self.files:
+            key = (file.home, file.authors, file.licence)
+            found[key] = found.get(key, 0) + file.size
+        return [
+            f"{home}, {size / 1e6:.2f} MB; {authors}; licence: {licence}"
+            for (home, authors, licence), size in found.items()
+        ]
+
+    def fetch(self) -> list[Path]:
+        """The paths of its files, which are fetched unless the cache holds them whole."""
+        return [cache.fetch(file, self.command) for file in self.files]
+
+    def paths(self, fetch: bool, say: Callable[[str], None]) -> list[Path]:
+        """The paths of its files, which are fetched where they are missing, if that is allowed.
+
+        Raises `Unreachable` where they are missing and cannot be fetched, `AzlibError` for damage.
+        """
+        try:
+            return [cache.held(file, self.command) for file in self.files]
+        except FileNotFoundError as error:
+            if not fetch:
+                raise cache.Unreachable(
+                    f"{error.args[0]} is not there: fetch it with `{self.command}`"
+                ) from error
+        size = sum(file.size for file in self.files) / 1e6
+        say(f"fetching the accuracies of {self.name}, {size:.1f} MB, into {cache.folder()}")
+        return self.fetch()
+
+
+_VIT_TASKS = (
+    "c100_base_acc",
+    "c100_kd_acc",
+    "flower_base_acc",
+    "flower_kd_acc",
+    "chaoyang_base_acc",
+    "chaoyang_kd_acc",
+    "imagenet_super_acc",
+)
+
+BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
+    {
+        benchmark.name: benchmark
+        for benchmark in (
+            Benchmark(
+                "nas-bench-201",
+                "nasbench201",
+                "15,625 cells on CIFAR-10, CIFAR-100 and ImageNet16-120, 200 epochs",
+                DATASETS,
+                ("nats_bench.csv",),
+                readers.read_nasbench201,
+            ),
+            Benchmark(
+                "transnas-bench-101-micro",
+                "transnas101-micro",
+                "4,096 cells on seven tasks of Taskonomy",
+                readers.TRANSNAS_TASKS,
+                ("all_benchmarks_zen.zip",),
+                readers.read_transnas101,
+            ),
+            Benchmark(
+                "nas-bench-macro",
+                "nasbench-macro",
+                "6,561 networks on CIFAR-10, three trainings each",
+                ("cifar10_test", "cifar10_test_1", "cifar10_test_2", "cifar10_test_3"),
+                ("nas-bench-macro_cifar10.json",),
+                readers.read_nasbenchmacro,
+            ),
+            Benchmark(
+                "autoformer-tiny",
+                "autoformer-tiny",
+                "200 vision transformers on CIFAR-100, Flowers and Chaoyang, and in a supernet",
+                _VIT_TASKS,
+                ("gt_autoformer.pth", "gt_autoformer_2.pth"),
+                readers.read_autoformer,
+            ),
+            Benchmark(
+                "timm",
+                None,
+                "timm's pretrained models on ImageNet",
+                ("top1", "top5"),
+                ("timm_results-imagenet.csv",),
+                readers.read_timm,
+            ),
+        )
+    }
+)
+
+
+def named(name: str) -> Benchmark:
+    """The benchmark of that name. Raises `AzlibError` for an unknown one."""
+    if name not in BENCHMARKS:
+        raise unknown("benchmark", name, BENCHMARKS)
+    return BENCHMARKS[name]
+
+
+def ground_truth(
+    name: str, fetch: bool | None = None, say: Callable[[str], None] = print
+) -> pd.DataFrame:
+    """The table of a benchmark.
+
+    Args:
+        name: one of `BENCHMARKS`.
+        fetch: whether to fetch what the cache lacks; by default unless the variable OFFLINE is set.
+        say: what to do with the line about fetching.
+
+    Returns:
+        A frame indexed by architecture text (`arch`; the name of a model for "timm"), with a column
+        for each task and for what else the benchmark publishes; `.attrs["source"]` is the name.
+
+    Raises:
+        AzlibError: an unknown name; a file that is damaged, and one that is missing and cannot be
+            fetched, both with the command that fetches it.
+    """
+    benchmark = named(name)
+    fetch = not cache.offline() if fetch is None else fetch
+    table = benchmark.read(benchmark.paths(fetch, say))
+    table.attrs |= {"source": name, "checksum": "SHA-256 as pinned"}
+    return table
+
+
+def accuracies(
+    name: str, task: str, fetch: bool | None = None, say: Callable[[str], None] = print
+) -> pd.Series:
+    """One task of a benchmark, without the architectures that were not trained on it.
+
+    Arguments and errors are those of `ground_truth`; a task that the benchmark lacks is refused.
+    """
+    benchmark = named(name)
+    if task not in benchmark.tasks:
+        raise unknown(f"task of {name}", task, benchmark.tasks)
+    return ground_truth(name, fetch, say)[task].dropna()
+
+
+def nas_bench_201(fetch: bool | None = None, say: Callable[[str], None] = print) -> str:
+    """The source of NAS-Bench-201's ground truth, as `benchmarks.load` takes it.
+
+    It is the path of the fetched file, with all three data sets. Where that is missing and cannot
+    be fetched, it is the name of the embedded table, after one line that says so.
+    """
+    benchmark = named("nas-bench-201")
+    fetch = not cache.offline() if fetch is None else fetch
+    try:
+        return str(benchmark.paths(fetch, say)[0])
+    except cache.Unreachable as error:
+        say(f"only CIFAR-10, from an independent training ({EMBEDDED}), as {error}")
+        return EMBEDDED
+
+
+def check_same(official: pd.DataFrame, fetched: pd.DataFrame) -> None:
+    """Raises `AzlibError` if two tables of one benchmark differ where both have a number.
+
+    The message says how many numbers differ, and the first three of them.
+    """
+    both = official.index.intersection(fetched.index)
+    shared = [column for column in official if column in fetched]
+    ours, theirs = official.loc[both, shared], fetched.loc[both, shared]
+    pairs = pd.DataFrame({"official": ours.stack(), "fetched": theirs.stack()}).dropna()
+    apart = pairs[(pairs["official"] - pairs["fetched"]).abs() > TOLERANCE]
+    if len(apart):
+        first = (
+            f"{column} of {arch} is {row['official']:.2f} and was fetched as {row['fetched']:.2f}"
+            for (arch, column), row in apart.head(3).iterrows()
+        )
+        raise AzlibError(
+            f"{len(apart):,} of {len(pairs):,} accuracies of {official.attrs.get('path')} differ "
+            f"from those that were fetched, the first: {'; '.join(first)}; one of the files is of "
+            "another version, or altered"
+        )
