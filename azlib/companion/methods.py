@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
+from itertools import chain
 from math import nan
 from pathlib import Path
 
@@ -20,29 +21,11 @@ from numpy.typing import NDArray
 from azlib.aggregation import AZ_NAS, aggregate, rank
 from azlib.companion import paper
 from azlib.errors import AzlibError, unknown
+from azlib.scoring import manifest
 from azlib.scoring.files import COMMITTED, load_nearest
 from azlib.spaces.base import EnumerableSpace
 
-GROUPS = {
-    "az": {"expressivity": "noise", "progressivity": "noise", "trainability": "noise"}
-    | {"complexity": "none"},
-    "counts": {"params": "none", "trainable_layers": "none"},
-    "saliency": {"grad_norm": "noise", "synflow": "none"},
-    "masks": {"snip": "images", "fisher": "images"},
-    "grasp": {"grasp": "images"},
-    "patterns": {"naswot": "noise"},
-    "regions": {"linear_regions": "noise"},
-    "jacobian": {"jacov": "images", "epe_nas": "images"},
-    "zen": {"zen": "noise"},
-    "gradsign": {"gradsign": "images", "gradsign_mean": "images"},
-    "zico": {"zico": "images"},
-    "ntk": {"ntk": "images"},
-    "vkdnw": {"vkdnw_entropy": "noise"},
-}
-"""Groups of proxies that are scored together, in files `<group>_nasbench201_<n>px.parquet`.
-
-Each proxy is listed with what it is fed: noise, labelled images, or none of the two."""
-
+_UNFED = {"params", "trainable_layers", "complexity", "synflow"}  # they read no images at all
 _COUNTED = {"params", "trainable_layers", "complexity"}  # these cost no pass through the network
 _ONE_PASS = {name: "az" for name in AZ_NAS if name not in _COUNTED}
 
@@ -174,6 +157,13 @@ def method(name: str) -> Method:
 # --- their scores --------------------------------------------------------------------------
 
 
+@cache
+def groups() -> dict[str, tuple[str, ...]]:
+    """Groups of proxies that are scored together in NAS-Bench-201, as the manifest has them."""
+    plain = [e for e in manifest.entries() if e.file == f"{e.group}_nasbench201_32px"]
+    return {entry.group: entry.names for entry in plain}
+
+
 def read(
     dataset: str, space: EnumerableSpace, folder: str | Path = COMMITTED
 ) -> dict[str, pd.DataFrame]:
@@ -183,17 +173,17 @@ def read(
     """
     return {
         group: load_nearest(dataset, space, group, folder)
-        for group in GROUPS
+        for group in groups()
         if (Path(folder) / f"{group}_{space.name}_32px.parquet").exists()
     }
 
 
 def group_of(proxy: str) -> str:
     """The group whose files hold a proxy. Raises `AzlibError` for a proxy that no method has."""
-    for group, proxies in GROUPS.items():
+    for group, proxies in groups().items():
         if proxy in proxies:
             return group
-    raise unknown("proxy of a method", proxy, [p for proxies in GROUPS.values() for p in proxies])
+    raise unknown("proxy of a method", proxy, chain.from_iterable(groups().values()))
 
 
 def missing(proxies: Sequence[str], frames: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -212,14 +202,14 @@ def join(proxies: Sequence[str], frames: Mapping[str, pd.DataFrame]) -> pd.DataF
             f"no scores of {', '.join(lacking)} here: make them with `azlib scores`, or leave out "
             "the methods that need them"
         )
-    groups = dict.fromkeys(group_of(name) for name in proxies)
+    used = dict.fromkeys(group_of(name) for name in proxies)
     parts = [
-        frames[group][["arch", "seed", *(p for p in proxies if p in GROUPS[group])]]
-        for group in groups
+        frames[group][["arch", "seed", *(p for p in proxies if p in groups()[group])]]
+        for group in used
     ]
     joined = reduce(lambda a, b: a.merge(b, on=["arch", "seed"]), parts)
     if joined.empty:
-        raise AzlibError(f"{', '.join(groups)}: no architecture was scored by all, seed by seed")
+        raise AzlibError(f"{', '.join(used)}: no architecture was scored by all, seed by seed")
     return joined
 
 
@@ -227,12 +217,10 @@ def fed(proxies: Sequence[str], frames: Mapping[str, pd.DataFrame]) -> str:
     """What the proxies were computed on, such as "gaussian 32 px + patches 32 px"; "none" if on
     nothing but the network (or, for SynFlow, a constant image)."""
     inputs = set()
-    for name in proxies:
-        group = group_of(name)
-        settings, kind = frames[group].attrs["settings"], GROUPS[group][name]
-        source = {"noise": settings.noise_source, "images": settings.labelled_images}.get(kind)
-        if source:
-            inputs.add(f"{source} {settings.resolution} px")
+    for name in set(proxies) - _UNFED:
+        settings = frames[group_of(name)].attrs["settings"]
+        # A group reads either noise or labelled images, and then its file says which.
+        inputs.add(f"{settings.labelled_images or settings.noise_source} {settings.resolution} px")
     return " + ".join(sorted(inputs)) or "none"
 
 

@@ -13,11 +13,17 @@ import pandas as pd
 from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion import agreement, methods
 from azlib.companion.metrics import kendall
+from azlib.scoring import manifest
 from azlib.scoring.files import read
 from azlib.spaces.base import SearchSpace
 
-VARIED = {"init": "initialisation", "batch": "batch size", "input": "input"}
-"""What a variant changes, by the word for it in the name of its score file."""
+VARIED = {
+    "init": "initialisation",
+    "batch": "batch size",
+    "noise_source": "input",
+    "labelled_images": "input",
+}
+"""What a variant changes, in words, by the name of the setting."""
 COLUMNS = ["varied", "setting", "method", "dataset", "kendall_tau", "tau_low"]
 COLUMNS += ["tau_high", "difference", "difference_low", "difference_high"]
 COLUMNS += ["tau_with_default", "n"]
@@ -33,13 +39,12 @@ class Variant(NamedTuple):
 
 
 def variants(scores: str | Path, space: SearchSpace) -> list[Variant]:
-    """The score files with a changed setting, `<group>_<space>_32px_<what>-<setting>.parquet`."""
-    mark, found = f"_{space.name}_32px_", []
-    for path in sorted(Path(scores).glob(f"*{mark}*-*.parquet")):
-        group, what = path.stem.split(mark)
-        kind, _, setting = what.partition("-")
-        if group in methods.GROUPS and kind in VARIED:
-            found.append(Variant(group, VARIED[kind], setting, path))
+    """The score files in which one setting differs from the usual one, as the manifest has them."""
+    found = []
+    for entry, name, value in manifest.variants(space.name, 32):
+        path = Path(scores) / f"{entry.file}.parquet"
+        if name in VARIED and path.exists():
+            found.append(Variant(entry.group, VARIED[name], str(value), path))
     return sorted(found, key=lambda v: (v.group != "az", v.varied, v.setting.zfill(3)))
 
 
@@ -83,8 +88,8 @@ def _rankings(
     group that are fed images."""
     if variant.group == "az":
         return {"AZ-NAS": AZ_NAS} | {name: (name,) for name in AZ_NAS[:3]}
-    fed = (name for name, by in methods.GROUPS[variant.group].items() if by == "images")
-    return {name: (name,) for name in fed if name in changed and name in default}
+    names = methods.groups()[variant.group]
+    return {name: (name,) for name in names if name in changed and name in default}
 
 
 def of_seeds(scores: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from azlib import spaces
+from azlib.aggregation import ASSEMBLIES, AZ_NAS
 from azlib.errors import AzlibError, reason, unknown
 from azlib.scoring.architectures import sample
 from azlib.scoring.files import COMMITTED
@@ -69,12 +71,16 @@ class Entry:
         """The group of proxies that the file holds, the first word of its name."""
         return self.file.partition("_")[0]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The proxies by their names, each once; like the rest of the manifest without torch."""
+        known = {"az": AZ_NAS, **ASSEMBLIES}
+        parts = (known.get(part, (part,)) for part in self.proxies.split(","))
+        return tuple(dict.fromkeys(chain.from_iterable(parts)))
+
     def score_settings(self, space: SearchSpace) -> ScoreSettings:
         """How the file is scored."""
-        from azlib.proxies import names
-
-        changes = {"proxies": tuple(names(self.proxies)), **self.settings}
-        return ScoreSettings.for_space(space, **changes)
+        return ScoreSettings.for_space(space, **{"proxies": self.names, **self.settings})
 
     def search_space(self) -> SearchSpace:
         """The space of the file, under its budget, with costs counted as scoring does."""
@@ -151,7 +157,17 @@ def pick(names: Iterable[str], found: list[T]) -> list[T]:
     return [known[name] for name in wanted] or found
 
 
-def groups(space: str, resolution: int, folder: str | Path = COMMITTED) -> list[str]:
-    """The groups of proxies that were scored in a space at the plain setting of a resolution."""
-    plain = f"_{space}_{resolution}px"
-    return [e.group for e in entries(folder) if e.file == f"{e.group}{plain}"]
+def variants(space: str, resolution: int) -> list[tuple[Entry, str, Any]]:
+    """The files of a space that differ in one setting from the plain file of their group.
+
+    Each with the name of the setting and its value. The plain file is `<group>_<space>_<n>px`.
+    """
+    committed = entries()
+    plain = {e.group: e for e in committed if e.file == f"{e.group}_{space}_{resolution}px"}
+    found = []
+    for entry in committed:
+        if entry.space.startswith(space) and (usual := plain.get(entry.group)) is not None:
+            changed = entry.settings.items() - usual.settings.items()
+            if len(changed) == 1 and entry.settings.keys() >= usual.settings.keys():
+                found.append((entry, *changed.pop()))
+    return found
