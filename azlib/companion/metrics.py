@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau, norm
 
 from azlib.aggregation import rank
-from azlib.errors import AzlibError
+from azlib.errors import AzlibError, needs
 
 
 def kendall(x: ArrayLike, y: ArrayLike) -> float:
@@ -46,7 +46,8 @@ def ndcg(scores: ArrayLike, accuracies: ArrayLike, k: int = 1000) -> float:
         raise AzlibError(
             f"nDCG needs accuracies in percent, without NaN; the highest is {accuracies.max():g}."
         )
-    from sklearn.metrics import ndcg_score  # here, as it takes long to import
+    with needs("scikit-learn", "companion"):
+        from sklearn.metrics import ndcg_score  # here, as it takes long to import
 
     gains = 2.0**accuracies - 1
     return float(ndcg_score([gains / gains.max()], [ranks], k=k))
