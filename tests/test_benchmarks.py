@@ -22,7 +22,7 @@ from nas_201_api.api_utils import ArchResults, ResultsCount
 from scipy.stats import kendalltau
 
 from azlib.companion import benchmarks
-from azlib.companion.benchmarks import embedded
+from azlib.companion.benchmarks import embedded, exported
 from azlib.errors import AzlibError
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -405,9 +405,16 @@ def test_export_round_trip(content, tmp_path):
 
 @settings(deadline=None, max_examples=50)
 @given(st.tuples(st.floats(0, 100), st.floats(1, 100, exclude_min=True)))
-def test_csv_keeps_every_digit(tmp_path_factory, accuracies):
-    path = write_csv(tmp_path_factory.mktemp("csv") / "a.csv", cifar10=list(accuracies))
-    assert benchmarks.load(path)["cifar10"].tolist() == list(accuracies)
+def test_an_exported_csv_keeps_every_digit_and_a_plain_one_six_decimals(
+    tmp_path_factory, accuracies
+):
+    folder = tmp_path_factory.mktemp("csv")
+    table = pd.DataFrame({"cifar10": accuracies}, index=pd.Index(ARCHS, name="arch"))
+    table.attrs["source"] = "nas-bench-201"
+    exported.write_csv(table, folder / "exported.csv")
+    assert benchmarks.load(folder / "exported.csv")["cifar10"].tolist() == list(accuracies)
+    plain = benchmarks.load(write_csv(folder / "plain.csv", cifar10=list(accuracies)))
+    assert plain["cifar10"].tolist() == table["cifar10"].round(6).tolist()
 
 
 def test_csv_altered_or_truncated(tmp_path):

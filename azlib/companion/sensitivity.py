@@ -45,7 +45,7 @@ def variants(scores: str | Path, space: SearchSpace) -> list[Variant]:
         path = Path(scores) / f"{entry.file}.parquet"
         if name in VARIED and path.exists():
             found.append(Variant(entry.group, VARIED[name], str(value), path))
-    return sorted(found, key=lambda v: (v.group != "az", v.varied, v.setting.zfill(3)))
+    return sorted(found, key=lambda v: (v.group != "az", v.varied, v.setting.zfill(3), v.path))
 
 
 def against_default(
