@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -119,6 +120,37 @@ def test_scores_lists_makes_and_completes(tmp_path, main):
     assert len(frame) == 2
     status, _, said = main("scores", "az_nasbench", "--folder", tmp_path)
     assert status == 1 and "Did you mean 'az_nasbench201_8px'" in said
+
+
+def test_scores_of_the_networks_of_a_benchmark(tmp_path, main, monkeypatch):
+    (tmp_path / "manifest.toml").write_text(
+        """
+        [[file]]
+        file = "graph_nasbench-macro_8px_trained"
+        about = "networks that were trained"
+        space = "nasbench-macro"
+        benchmark = "nas-bench-macro"
+        proxies = "live_macs"
+        settings = { resolution = 8, batch = 2 }
+        """
+    )
+    arguments = ["scores", "--folder", tmp_path, "--workers", 1, "--quiet"]
+    monkeypatch.setenv("OFFLINE", "1")
+    monkeypatch.setenv("AZLIB_CACHE", str(tmp_path / "cache"))
+    status, _, said = main(*arguments)
+    assert status == 1 and "fetch it with `azlib data nas-bench-macro`" in said
+
+    asked = []
+
+    def ground_truth(name):
+        asked.append(name)
+        return pd.DataFrame(index=["02012100", "00000000"])
+
+    monkeypatch.setattr("azlib.companion.data.ground_truth", ground_truth)
+    for _ in range(2):  # the second time the file says itself what it holds
+        assert main(*arguments)[0] == 0 and asked == ["nas-bench-macro"]
+    frame = files.read(tmp_path / "graph_nasbench-macro_8px_trained.parquet")
+    assert frame["arch"].tolist() == ["02012100", "00000000"]
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,15 @@ def scores(
     for entry in manifest.chosen(files or [], folder):
         parts = folder / f"{entry.file}.parquet.parts"
         with keeping(f"finished parts are kept in {parts}, the same command continues"):
-            path = entry.make(folder, run.execution(chunk=entry.chunk))
+            path = entry.make(folder, run.execution(chunk=entry.chunk), _trained)
         typer.echo(f"{path} is complete")
+
+
+def _trained(benchmark: str) -> list[str]:
+    """The architectures that a benchmark trained, fetched if need be."""
+    from azlib.companion.data import ground_truth
+
+    return list(ground_truth(benchmark).index)
 
 
 def check_scores(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from azlib.scoring.architectures import sample
-from azlib.scoring.files import FileSettings, load, load_nearest, read, read_settings
+from azlib.scoring.files import FileSettings, load, load_at, load_nearest, read, read_settings
 from azlib.scoring.pool import Execution
 from azlib.scoring.recompute import recompute
 from azlib.scoring.sweep import sweep
@@ -12,6 +12,7 @@ __all__ = [
     "Execution",
     "FileSettings",
     "load",
+    "load_at",
     "load_nearest",
     "read",
     "read_settings",

@@ -119,19 +119,29 @@ def expand(scores: pd.DataFrame, space: EnumerableSpace) -> pd.DataFrame:
 def load(
     dataset: str, space: EnumerableSpace, group: str = "az", folder: str | Path = COMMITTED
 ) -> pd.DataFrame:
-    """The scores of every architecture of a space for one data set: one row per (arch, seed).
+    """`load_at` the resolution at which NAS-Bench-201 is scored for a data set.
+
+    Raises `AzlibError` for an unknown data set and a missing or damaged file.
+    """
+    return load_at(_resolution(dataset), space, group, folder)
+
+
+def load_at(
+    resolution: int, space: EnumerableSpace, group: str = "az", folder: str | Path = COMMITTED
+) -> pd.DataFrame:
+    """The scores of every architecture of a space at one resolution: one row per (arch, seed).
 
     Reads `<group>_<space>_<resolution>px.parquet` and, where it exists, `..._unique.parquet`, whose
     rows stand for all architectures that are the same network.
-    Raises `AzlibError` for an unknown data set and a missing or damaged file.
+    Raises `AzlibError` for a missing or damaged file.
     """
-    path = _path(dataset, space, group, folder)
+    path = _path(resolution, space, group, folder)
     paths = [path, path.with_stem(f"{path.stem}_unique")]
     frames: list[pd.DataFrame] = []
     for path in paths[: 1 + paths[1].exists()]:
         frame = read(path)
         if read_settings(path).unique:
-            frame = expand(frame, space.scored_at(RESOLUTION[dataset]))
+            frame = expand(frame, space.scored_at(resolution))
         seen = {seed for earlier in frames for seed in earlier["seed"].unique()}
         frames.append(frame[~frame["seed"].isin(seen)])
     return pd.concat(frames, ignore_index=True)
@@ -145,14 +155,18 @@ def load_nearest(
     Every group of proxies is there at 32 pixels. `.attrs["settings"]` are those of the file.
     Raises `AzlibError` as `load` does.
     """
-    own = _path(dataset, space, group, folder)
-    scored = dataset if own.exists() else "cifar10"
-    frame = load(scored, space, group, folder)
+    own = _resolution(dataset)
+    scored = own if _path(own, space, group, folder).exists() else RESOLUTION["cifar10"]
+    frame = load_at(scored, space, group, folder)
     frame.attrs["settings"] = read_settings(_path(scored, space, group, folder)).score
     return frame
 
 
-def _path(dataset: str, space: EnumerableSpace, group: str, folder: str | Path) -> Path:
+def _resolution(dataset: str) -> int:
     if dataset not in RESOLUTION:
         raise unknown("data set", dataset, RESOLUTION)
-    return Path(folder) / f"{group}_{space.name}_{RESOLUTION[dataset]}px.parquet"
+    return RESOLUTION[dataset]
+
+
+def _path(resolution: int, space: EnumerableSpace, group: str, folder: str | Path) -> Path:
+    return Path(folder) / f"{group}_{space.name}_{resolution}px.parquet"

@@ -7,7 +7,7 @@ datasheet `README.md` and the tests read it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from azlib.aggregation import ASSEMBLIES, AZ_NAS
 from azlib.errors import AzlibError, reason, unknown
 from azlib.scoring.architectures import sample
 from azlib.scoring.files import COMMITTED
+from azlib.scoring.files import read as read_scores
 from azlib.scoring.pool import Execution
 from azlib.scoring.sweep import sweep
 from azlib.settings import ScoreSettings
@@ -29,6 +30,8 @@ else:
     import tomli as tomllib
 
 MANIFEST = "manifest.toml"
+Trained = Callable[[str], list[str]]
+"""Gives the architectures that a benchmark trained, by the name of the benchmark."""
 
 
 class Named(Protocol):
@@ -50,8 +53,9 @@ class Entry:
     file: its name without the suffix, `<group>_<space>_<setting>`. about: what it holds, for
     readers. space, budget: the search space. proxies: names or an assembly. seeds: of the scores.
     unique: whether networks that are the same are scored once. sample: how many random
-    architectures; None means all. chunk: architectures per task. settings: changes of
-    `ScoreSettings` from what the space says. made_by: what makes the file, if not `azlib scores`.
+    architectures; None means all. benchmark: whose trained architectures are scored instead, see
+    `azlib.companion.data`. chunk: architectures per task. settings: changes of `ScoreSettings`
+    from what the space says. made_by: what makes the file, if not `azlib scores`.
     """
 
     file: str
@@ -62,6 +66,7 @@ class Entry:
     seeds: tuple[int, ...] = (1,)
     unique: bool = False
     sample: int | None = None
+    benchmark: str | None = None
     chunk: int = 32
     settings: dict[str, Any] = field(default_factory=dict)
     made_by: str | None = None
@@ -91,17 +96,29 @@ class Entry:
             space = space.scored_at(resolution)
         return space
 
-    def make(self, folder: Path, execution: Execution) -> Path:
-        """Scores what the file lacks, and returns its path."""
+    def make(self, folder: Path, execution: Execution, trained: Trained) -> Path:
+        """Scores what the file lacks, and returns its path.
+
+        Args:
+            folder: where the file is or will be.
+            execution: how the work is carried out.
+            trained: gives the architectures of a benchmark. It is asked only where the file has to
+                be made, so that nothing is fetched for one that is complete.
+        """
         if self.made_by is not None:
             raise AzlibError(f"{self.file} is made by {self.made_by}, not by `azlib scores`")
-        space = self.search_space()
+        space, path = self.search_space(), folder / f"{self.file}.parquet"
+        archs = None if self.sample is None else sample(space, self.sample)
+        if self.benchmark is not None:
+            archs = (
+                trained(self.benchmark) if not path.exists() else list(read_scores(path)["arch"])
+            )
         return sweep(
             space,
-            folder / f"{self.file}.parquet",
+            path,
             self.score_settings(space),
             seeds=self.seeds,
-            archs=None if self.sample is None else sample(space, self.sample),
+            archs=archs,
             unique=self.unique,
             execution=execution,
         )
