@@ -8,11 +8,12 @@ a network and not its stages. `find` does this; `FoundBlocks` is its answer, rea
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import prod
 from typing import Any
 
 import pandas as pd
@@ -41,7 +42,7 @@ class Features:
     @property
     def positions(self) -> int:
         """In one image: 1 for a vector, the pixels of a map, the tokens of a sequence."""
-        return prod(self.shape[1:]) // self.channels
+        return math.prod(self.shape[1:]) // self.channels
 
     def pairs_with(self, later: Features) -> bool:
         """Whether a Jacobian from these features to later ones can be read position by position.
@@ -63,8 +64,10 @@ class _Call:
     start: int = 0
     end: int = 0
     times: int = 0
+    heard: int = 0  # layers that had run before
     macs: float = 0.0  # of the module's own weights
     key: _Key | None = None
+    returned: int = 0  # how many nodes the graph had when it returned
     features: Features | None = None
     cut: bool = False
 
@@ -186,10 +189,10 @@ def _observe(model: nn.Module, inputs: Tensor) -> tuple[dict[str, _Call], _Key]:
     sources: list[Any] = []
     clock = iter(range(10**9))
 
-    def start(call: _Call):
-        call.start, call.times = next(clock), call.times + 1
+    def start(call: _Call) -> None:
+        call.start, call.times, call.heard = next(clock), call.times + 1, len(witnesses)
 
-    def end(call: _Call, output: Any):
+    def end(call: _Call, output: Any) -> None:
         call.end = next(clock)
         tensor = main_tensor(output)
         if tensor is None:
@@ -198,7 +201,8 @@ def _observe(model: nn.Module, inputs: Tensor) -> tuple[dict[str, _Call], _Key]:
         if tensor.grad_fn is not None and 2 <= tensor.dim() <= 5:
             shape = tuple(tensor.shape)
             call.key = (tensor.grad_fn, tensor.output_nr)
-            call.features = Features(shape, witnesses.read(shape))
+            call.returned = tensor.clone().grad_fn._sequence_nr()
+            call.features = Features(shape, witnesses.read(shape, call.heard))
 
     def source(tensor: Tensor) -> Tensor:
         fresh = tensor.detach().requires_grad_().clone()  # a copy, as models write into inputs
@@ -209,20 +213,17 @@ def _observe(model: nn.Module, inputs: Tensor) -> tuple[dict[str, _Call], _Key]:
         reads_ids = bool(arguments) and arguments[0].shape == inputs.shape
         return source(output) if reads_ids and torch.equal(arguments[0], inputs) else None
 
-    hooks = []
-    if not inputs.is_floating_point():
-        embeddings = [m for m in model.modules() if isinstance(m, nn.Embedding)]
-        hooks += [module.register_forward_hook(embed) for module in embeddings]
-    for call in calls.values():
-        module = call.module
-        hooks.append(module.register_forward_pre_hook(lambda *_, call=call: start(call)))
-        hooks.append(module.register_forward_hook(lambda _, __, out, call=call: end(call, out)))
-    try:
-        with differentiable(model, []), witnesses.listening(model):
-            result = forward(model, source(inputs) if inputs.is_floating_point() else inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    numbers = inputs.is_floating_point()
+    with differentiable(model, []), witnesses.listening(model), ExitStack() as hooks:
+        for call in calls.values():
+            module = call.module
+            if isinstance(module, nn.Embedding) and not numbers:
+                hooks.callback(module.register_forward_hook(embed).remove)
+            before = module.register_forward_pre_hook(lambda *_, call=call: start(call))
+            after = module.register_forward_hook(lambda _, __, out, call=call: end(call, out))
+            hooks.callback(before.remove)
+            hooks.callback(after.remove)
+        result = forward(model, source(inputs) if numbers else inputs)
     main = main_tensor(result)
     if main is None or main.grad_fn is None or not sources:
         raise AzlibError(
@@ -232,7 +233,8 @@ def _observe(model: nn.Module, inputs: Tensor) -> tuple[dict[str, _Call], _Key]:
     output = (main.grad_fn, main.output_nr)
     cuts = cut_points(output, sources)
     for call in calls.values():
-        call.cut = call.key in cuts and call.times == 1
+        # What was read before the module returned it cannot be replaced where it returns.
+        call.cut = call.times == 1 and cuts.get(call.key, -1) > call.returned
     return calls, output
 
 
@@ -243,11 +245,13 @@ def _own_macs(module: nn.Module, output: Tensor) -> float:
     sides = output.shape[2:] if isinstance(module, nn.modules.conv._ConvNd) else output.shape[1:-1]
     own = module.parameters(recurse=False)
     matrices = [p for p in own if sum(side > 1 for side in p.shape) > 1]  # no scales, no tokens
-    return float(prod(sides) * sum(matrix.numel() for matrix in matrices))
+    return float(math.prod(sides) * sum(matrix.numel() for matrix in matrices))
 
 
-def cut_points(output: _Key, sources: list[Any]) -> set[_Key]:
+def cut_points(output: _Key, sources: list[Any]) -> dict[_Key | None, float]:
     """The tensors that every path of the autograd graph from the sources to the output passes.
+
+    Each with the number of the first node that reads it; infinity for the output.
 
     In an order where every node comes after those it reads, a node is a cut point if no edge leads
     from before it to behind it; of its results, the one is meant that is read.
@@ -256,17 +260,20 @@ def cut_points(output: _Key, sources: list[Any]) -> set[_Key]:
     position = {node: i for i, node in enumerate(order)}
     furthest = [0] * len(order)  # where the last reader of each node stands
     read: list[set[int]] = [set() for _ in order]  # which of its results are read
+    earliest = [math.inf] * len(order)  # the number of the first node that reads it
     for i, node in enumerate(order):
         for before, number in node.next_functions:
             if before in position:
                 furthest[position[before]] = i
                 read[position[before]].add(number)
+                earliest[position[before]] = min(earliest[position[before]], node._sequence_nr())
     read[-1].add(output[1])
     first = max(position[node] for node in sources if node in position)
-    found, reach = set(), first
+    found: dict[_Key | None, float] = {}
+    reach = first
     for i, node in enumerate(order):
         if i >= first and reach <= i and len(read[i]) == 1:
-            found.add((node, next(iter(read[i]))))
+            found[node, next(iter(read[i]))] = earliest[i]
         reach = max(reach, furthest[i])
     return found
 
@@ -354,13 +361,20 @@ class _Choice:
         if not layer.leaf:
             return layer
         for call in sorted(self.cuts, key=lambda call: call.end):
-            if call.end <= last.end or call.features != layer.features:
+            if call.end <= last.end or not _as_many(call.features, layer.features):
                 continue
             between = [other for other in self.layers if last.end < other.start < call.end]
             if between or _parent(call.name) != _parent(layer.name):
                 break
             last = call
         return last
+
+
+def _as_many(a: Features | None, b: Features | None) -> bool:
+    """Whether two features have the same positions and channels, in any layout."""
+    return (
+        a is not None and b is not None and (a.positions, a.channels) == (b.positions, b.channels)
+    )
 
 
 def _inside(name: str, container: str) -> bool:
@@ -403,10 +417,10 @@ def _too_few(model: nn.Module, calls: dict[str, _Call], chosen: list[_Block]) ->
         "passes; 2 are needed"
     )
     if not layers:
-        return f"{text}: it has no layers with weights"
-    top = [name for name in parallel if _parent(name) not in parallel][:4]
+        return f"{text}: it holds no modules with weights"
+    top = [name for name in parallel if _parent(name) not in parallel]
     if top:
-        text += f" ({', '.join(top)}{', ...' if len(parallel) > len(top) else ''} run in parallel)"
+        text += f" ({', '.join(top[:4])}{', ...' if len(top) > 4 else ''} run in parallel)"
     known = [call.name for call in calls.values() if call.features and call.times == 1][:8]
     return f"{text}: name two or more modules with blocks=[...], choosing from {', '.join(known)}"
 
@@ -467,7 +481,7 @@ def _left_out(
         name = layer.name
         while (above := _parent(name)) and not any(_inside(n, above) for n in inside):
             name = above
-        reasons[name] = _why(calls[name], chosen)
+        reasons[name] = _why(layer, chosen)
     return reasons
 
 
@@ -479,5 +493,5 @@ def _why(call: _Call, chosen: list[_Block]) -> str:
     if call.cut and call.end < chosen[0].read.end:
         return "stem: its features do not pair with the first block's"
     if call.features is None:
-        return "returns no features, or runs only through its parts"
+        return "returns no features of 2 to 5 dimensions"
     return "runs in parallel: not every path passes through its output"

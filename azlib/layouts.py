@@ -14,21 +14,28 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 FIRST, LAST = 1, -1
+_A_FEW = 3  # layers that are asked where a module holds none
 
 _CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 _CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.MultiheadAttention, nn.RNNBase, nn.Embedding)
 
 
 class Witnesses:
-    """Remembers the layers that ran, and reads from them where features have their channels."""
+    """Remembers the layers that ran, and tells from them where features have their channels."""
 
     def __init__(self) -> None:
-        self._recent: list[tuple[int, int]] = []  # (axis, channels) since the last reading
-        self._before: list[tuple[int, int]] = []  # those of the reading before
+        self._heard: list[tuple[int, int]] = []  # (axis, channels), in the order they ran
+
+    def __len__(self) -> int:
+        """How many layers ran so far."""
+        return len(self._heard)
 
     @contextmanager
     def listening(self, model: nn.Module) -> Iterator[None]:
-        """Inside, the layers of a model are remembered as they run."""
+        """Inside, the layers of a model are remembered as they run.
+
+        Hooks that read what was heard have to be registered after this one.
+        """
         layers = (m for m in model.modules() if isinstance(m, _CHANNELS_FIRST + _CHANNELS_LAST))
         hooks = [layer.register_forward_hook(self._hear) for layer in layers]
         try:
@@ -37,17 +44,18 @@ class Witnesses:
             for hook in hooks:
                 hook.remove()
 
-    def _hear(self, module: nn.Module, _, output: object) -> None:
+    def _hear(self, module: nn.Module, _: object, output: object) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
         if isinstance(tensor, Tensor) and tensor.dim() > 1:
             axis = FIRST if isinstance(module, _CHANNELS_FIRST) else LAST
-            self._recent.append((axis, tensor.shape[axis]))
+            self._heard.append((axis, tensor.shape[axis]))
 
-    def read(self, shape: tuple[int, ...]) -> int:
-        """The axis of the channels, 1 or -1, of features that were just computed."""
-        if self._recent:
-            self._before, self._recent = self._recent, []
-        return channel_axis(shape, self._before)
+    def read(self, shape: tuple[int, ...], since: int) -> int:
+        """The axis of the channels, 1 or -1, of features that were just computed.
+
+        since: how many layers had run when their computation began.
+        """
+        return channel_axis(shape, self._heard[since:] or self._heard[-_A_FEW:])
 
 
 def channel_axis(shape: tuple[int, ...], layers: list[tuple[int, int]]) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from azlib.block_finder import Features, FoundBlocks, find
 from azlib.errors import AzlibError, unknown
-from azlib.layouts import FIRST, Witnesses
+from azlib.layouts import FIRST, LAST, Witnesses
 from azlib.running import differentiable, forward, main_tensor, with_main_tensor
 
 
@@ -100,6 +100,8 @@ def primary_blocks(
     for name in names:
         if name not in known:
             raise unknown("block", name, known)
+        if isinstance(names, dict) and names[name] not in (FIRST, LAST):
+            raise AzlibError(f"axis {names[name]} of block {name!r}: channels lie at axis 1 or -1")
     if len(names) < 2:
         raise AzlibError(f"{len(names)} primary block named; at least 2 are needed")
     return names
@@ -192,12 +194,16 @@ class _Tap:
         self.seen: list[str] = []
         self.leaf: Tensor | None = None
         self.axis = FIRST  # of the leaf's channels
+        self.repeating = False  # a block is run again, which is not to be read
+        self.heard = 0  # layers that ran up to the leaf
         self.covariances: list[Tensor] = []
         self.transfers: list[Tensor] = []
         self.identities: list[bool] = []
         self.dormant: list[bool] = []
 
     def __call__(self, run: _Run, output: Any) -> Any:
+        if self.repeating:
+            return output
         name = run.name
         if name in self.seen:
             raise AzlibError(f"block {name!r} runs twice in one forward pass: name others")
@@ -206,14 +212,17 @@ class _Tap:
             raise AzlibError(
                 f"block {name!r} must return features, one tensor (B, C, H, W), (B, N, C) or (B, C)"
             )
-        axis = self.axes.get(name) or self.witnesses.read(tuple(features.shape))
+        axis = self.axes.get(name) or self.witnesses.read(tuple(features.shape), self.heard)
+        self.heard = len(self.witnesses)
         with torch.no_grad():
             self.covariances.append(_covariance(features.detach(), axis))
             if self.leaf is not None:
                 before = Features(tuple(self.leaf.shape), self.axis)
                 if before.pairs_with(Features(tuple(features.shape), axis)):
                     same = self._pair(self.leaf, features, axis)
+                    self.repeating = True
                     dormant = same and run.has_live_parameters()
+                    self.repeating = False
                     self.identities.append(same and not dormant)
                     self.dormant.append(dormant)
                 elif not self.may_skip:

@@ -100,7 +100,7 @@ def score(
         labelled_images if isinstance(labelled_images, str) else None,
         device,
     )
-    key = repr(model) if architecture is None else architecture
+    key = repr(copied) if architecture is None else architecture
     return score_in_place(copied, key, seed, settings, blocks=blocks, macs=macs, batches=own).values
 
 
