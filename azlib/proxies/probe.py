@@ -18,7 +18,7 @@ from azlib.inputs import generator
 from azlib.inputs.images import batch as source_batch
 from azlib.inputs.initialisation import initialise
 from azlib.proxies.registry import Proxy
-from azlib.running import forward, logits_of, unfused
+from azlib.running import differentiable, forward, logits_of, unfused
 from azlib.settings import ScoreSettings
 from azlib.trace import Trace, trace
 
@@ -181,6 +181,8 @@ def count_macs(model: nn.Module, inputs: Tensor) -> float:
 
     The products of attention and of recurrent layers are among them.
     """
-    with unfused(model), FlopCounterMode(display=False) as counter, torch.no_grad():
-        forward(model, inputs[:2])
+    # The counter stumbles over parameters that want a gradient and are passed to modules.
+    with differentiable(model, []), torch.no_grad(), unfused(model):
+        with FlopCounterMode(display=False) as counter:
+            forward(model, inputs[:2])
     return counter.get_total_flops() / 2 / 2  # two FLOPs a MAC, two images
