@@ -2,6 +2,7 @@
 
     azlib.score(model)                  # any nn.Module -> {proxy: float}
     azlib.rank([model_a, model_b])      # DataFrame: proxies, ranks, AZ-NAS score
+    azlib.blocks(model)                 # where in the network it is read, and what is left out
     azlib.aggregate(scores)             # Eq. 12: Σ log(rank / m)
 
 Nothing heavy is imported before it is used.
@@ -12,19 +13,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from azlib.aggregation import aggregate
-from azlib.errors import AzlibError
+from azlib.errors import AzlibError, AzlibWarning
 
 if TYPE_CHECKING:
-    from azlib.proxies import rank, score
+    from azlib.proxies import blocks, rank, score
 
 __version__ = "0.2.0.dev0"
 """The one place where the version stands; the package's metadata are built from it."""
 
-__all__ = ["AzlibError", "aggregate", "rank", "score"]
+__all__ = ["AzlibError", "AzlibWarning", "aggregate", "blocks", "rank", "score"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("rank", "score"):
+    if name in ("blocks", "rank", "score"):
         from azlib import proxies
 
         return getattr(proxies, name)

@@ -1,4 +1,4 @@
-"""The one exception that azlib raises on purpose."""
+"""The one exception that azlib raises on purpose, and its one warning."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from contextlib import contextmanager
 
 class AzlibError(ValueError):
     """Bad input, in one line: what was given, what was expected, what to do."""
+
+
+class AzlibWarning(UserWarning):
+    """A result that is right but may not be what was wanted, in one line."""
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> AzlibError:

@@ -5,8 +5,7 @@ Every AZ-NAS proxy reads the small matrices that `trace` returns, never the netw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -14,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from azlib.errors import AzlibError, out_of_memory, reason, unknown
+from azlib.block_finder import Features, FoundBlocks, find
+from azlib.errors import AzlibError, unknown
+from azlib.layouts import FIRST, LAST, Witnesses
+from azlib.running import differentiable, forward, main_tensor, with_main_tensor
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,19 @@ class Trace:
     transfers: L-1 matrices (C_{l-1}·s², C_l): the mean over positions of g vᵀ, where v is random
         ±1 on the output of block l, g its vector-Jacobian product on the output of block l-1,
         and s the down-sampling factor of the block.
-    identities: L-1 booleans (0-d tensors): g equals v, so the block is the identity.
+    identities: L-1 booleans: g equals v, so the block is the identity, and no parameter of the
+        block changes that.
+    dormant: L-1 booleans: g equals v, but only at these weights, as a scale is zero that training
+        will move. Its gain of 1 says nothing about the network.
+
+    Blocks that do not pair with the one before (their positions do not correspond) have a
+    covariance but no transfer, so that there may be fewer than L-1 of these.
     """
 
     covariances: list[Tensor]
     transfers: list[Tensor]
-    identities: list[Tensor]
+    identities: list[bool]
+    dormant: list[bool]
 
     @cached_property
     def shares(self) -> list[Tensor]:
@@ -70,89 +79,99 @@ def _batched(function: Callable[[Tensor], Tensor], matrices: list[Tensor]) -> li
     return results
 
 
-def primary_blocks(model: nn.Module, blocks: list[str] | None = None) -> list[str]:
-    """The names of the blocks to tap: `blocks`, or else the model's own `primary_blocks`.
+def primary_blocks(
+    model: nn.Module, blocks: Iterable[str] | None = None, inputs: Tensor | None = None
+) -> Iterable[str]:
+    """The names of the blocks to tap: `blocks`, the model's own `primary_blocks`, or those found.
 
-    Raises `AzlibError` when neither exists, when fewer than two are named or one is unknown.
+    blocks: names, or a dictionary from names to the axis of their channels (1 or -1), for features
+    whose layout is not seen. inputs: what the model is run on where blocks have to be found.
+    Raises `AzlibError` when fewer than two are named, one is unknown, or none can be found.
     """
     names = blocks if blocks is not None else getattr(model, "primary_blocks", None)
-    known = [name for name, _ in model.named_modules() if name]
     if names is None:
-        raise AzlibError(
-            f"{type(model).__name__} names no primary blocks: pass blocks=[...] or set "
-            f"model.primary_blocks, choosing from {', '.join(known[:12]) or 'its submodules'}"
-            f"{', ...' if len(known) > 12 else ''}"
-        )
-    names = list(names)
+        if inputs is None:
+            raise AzlibError(f"{type(model).__name__} names no primary blocks: pass blocks=[...]")
+        return find(model, inputs)
+    if isinstance(names, FoundBlocks):
+        return names
+    names = dict(names) if isinstance(names, Mapping) else list(names)
+    known = [name for name, _ in model.named_modules() if name]
     for name in names:
         if name not in known:
             raise unknown("block", name, known)
+        if isinstance(names, dict) and names[name] not in (FIRST, LAST):
+            raise AzlibError(f"axis {names[name]} of block {name!r}: channels lie at axis 1 or -1")
     if len(names) < 2:
         raise AzlibError(f"{len(names)} primary block named; at least 2 are needed")
     return names
 
 
 def trace(
-    model: nn.Module, inputs: Tensor, rng: torch.Generator, blocks: list[str] | None = None
+    model: nn.Module,
+    inputs: Tensor,
+    rng: torch.Generator,
+    blocks: Iterable[str] | None = None,
 ) -> Trace:
     """Runs the model once, in the mode it is in, and one vector-Jacobian product per block.
 
-    inputs: (B, ...) on the model's device. Features of a block may be (B, C, H, W), (B, N, C) or
-    (B, C). rng: draws the ±1 vectors, block after block. Nothing of the model is changed but the
-    running statistics of its normalisation layers.
-    Raises `AzlibError` when a block is never reached, runs twice, does not return one tensor, or
-    enlarges the resolution; and when the input does not fit the network.
+    inputs: (B, ...) on the model's device. Features of a block may be vectors (B, C), tokens
+    (B, N, C), signals (B, C, L), maps (B, C, H, W) and volumes, or have their channels last (see
+    `azlib.layouts`). rng: draws the ±1 vectors, block after block. blocks: see `primary_blocks`.
+    Nothing of the model is changed but the running statistics of its normalisation layers.
+
+    Blocks that were found may include some that do not pair with the one before; these give no
+    transfer. Raises `AzlibError` when a block is never reached, runs twice, returns no tensor of
+    features, or was named and does not pair; and when the input does not fit the network.
     """
-    names = primary_blocks(model, blocks)
-    tap = _Tap(rng)
-    hooks = [
-        model.get_submodule(name).register_forward_hook(
-            lambda _, __, output, name=name: tap(name, output)
-        )
-        for name in names
-    ]
+    names = primary_blocks(model, blocks, inputs)
+    axes = names if isinstance(names, Mapping) else {}
+    witnesses = Witnesses()
+    tap = _Tap(rng, witnesses, axes, may_skip=isinstance(names, FoundBlocks))
+    hooks = []
     try:
-        with differentiable(model, []):  # only gradients of features are wanted
+        with differentiable(model, []), witnesses.listening(model):
+            # Only gradients of features are wanted. The taps come after the listeners.
+            hooks = [
+                model.get_submodule(name).register_forward_hook(
+                    lambda module, arguments, keywords, output, name=name: tap(
+                        _Run(name, module, arguments, keywords), output
+                    ),
+                    with_kwargs=True,
+                )
+                for name in names
+            ]
             forward(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()
     if missed := [name for name in names if name not in tap.seen]:
         raise AzlibError(f"block never reached by the forward pass: {', '.join(missed)}")
-    return Trace(tap.covariances, tap.transfers, tap.identities)
+    return Trace(tap.covariances, tap.transfers, tap.identities, tap.dormant)
 
 
-@contextmanager
-def differentiable(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[None]:
-    """Inside, gradients flow to these parameters of the model alone, frozen ones included.
+@dataclass(frozen=True)
+class _Run:
+    """One run of a block, which can be repeated."""
 
-    Afterwards every parameter has the `requires_grad` that it had before.
-    """
-    wanted = set(map(id, parameters))
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(id(parameter) in wanted)
-        with torch.enable_grad():
-            yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+    name: str
+    module: nn.Module
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
 
-
-def forward(model: nn.Module, inputs: Tensor) -> Any:
-    """What the model returns; whatever it raises becomes an `AzlibError` of one line."""
-    try:
-        return model(inputs)
-    except AzlibError:
-        raise
-    except Exception as error:  # a stranger's forward pass can fail in any way
-        if out_of_memory(error):
-            raise AzlibError("out of memory: lower the batch or the resolution") from error
-        raise AzlibError(
-            f"{type(model).__name__} does not run on an input of shape {tuple(inputs.shape)}: "
-            f"{reason(error)}"
-        ) from error
+    def has_live_parameters(self) -> bool:
+        """Whether any parameter of the block, moved from where it is, would change its output."""
+        parameters = list(self.module.parameters())
+        if not parameters:
+            return False
+        with torch.random.fork_rng(), differentiable(self.module, parameters):
+            output = main_tensor(self.module.forward(*self.arguments, **self.keywords))
+            if output is None or not output.requires_grad:
+                return False
+            found = torch.autograd.grad(
+                output, parameters, torch.randn_like(output), allow_unused=True
+            )
+        return any(g is not None and bool(g.any()) for g in found)
 
 
 class _Tap:
@@ -161,80 +180,119 @@ class _Tap:
     So the graph of a block is freed before the next one runs, and memory holds one block.
     """
 
-    def __init__(self, rng: torch.Generator):
+    def __init__(
+        self,
+        rng: torch.Generator,
+        witnesses: Witnesses,
+        axes: Mapping[str, int],
+        may_skip: bool,
+    ):
         self.rng = rng
+        self.witnesses = witnesses
+        self.axes = axes
+        self.may_skip = may_skip
         self.seen: list[str] = []
         self.leaf: Tensor | None = None
+        self.axis = FIRST  # of the leaf's channels
+        self.repeating = False  # a block is run again, which is not to be read
+        self.heard = 0  # layers that ran up to the leaf
         self.covariances: list[Tensor] = []
         self.transfers: list[Tensor] = []
-        self.identities: list[Tensor] = []
+        self.identities: list[bool] = []
+        self.dormant: list[bool] = []
 
-    def __call__(self, name: str, output: Tensor) -> Tensor:
+    def __call__(self, run: _Run, output: Any) -> Any:
+        if self.repeating:
+            return output
+        name = run.name
         if name in self.seen:
             raise AzlibError(f"block {name!r} runs twice in one forward pass: name others")
-        if not isinstance(output, Tensor) or output.dim() not in (2, 3, 4):
+        features = main_tensor(output)
+        if features is None or features.dim() not in (2, 3, 4, 5):
             raise AzlibError(
-                f"block {name!r} must return one tensor (B, C, H, W), (B, N, C) or (B, C)"
+                f"block {name!r} must return features, one tensor (B, C, H, W), (B, N, C) or (B, C)"
             )
+        axis = self.axes.get(name) or self.witnesses.read(tuple(features.shape), self.heard)
+        self.heard = len(self.witnesses)
         with torch.no_grad():
-            self.covariances.append(_covariance(output.detach()))
+            self.covariances.append(_covariance(features.detach(), axis))
             if self.leaf is not None:
-                self._pair(name, self.leaf, output)
+                before = Features(tuple(self.leaf.shape), self.axis)
+                if before.pairs_with(Features(tuple(features.shape), axis)):
+                    same = self._pair(self.leaf, features, axis)
+                    self.repeating = True
+                    dormant = same and run.has_live_parameters()
+                    self.repeating = False
+                    self.identities.append(same and not dormant)
+                    self.dormant.append(dormant)
+                elif not self.may_skip:
+                    raise AzlibError(
+                        f"block {name!r} turns features {before.shape} into "
+                        f"{tuple(features.shape)}: primary blocks must keep the number of tokens, "
+                        "and maps must stay maps"
+                    )
         self.seen.append(name)
-        self.leaf = output.detach().requires_grad_()
-        return self.leaf.clone()  # the model may write into it; a leaf would refuse
+        self.leaf, self.axis = features.detach().requires_grad_(), axis
+        # A copy, as the model may write into it, which a leaf would refuse.
+        return with_main_tensor(output, self.leaf.clone())
 
-    def _pair(self, name: str, leaf: Tensor, output: Tensor) -> None:
+    def _pair(self, leaf: Tensor, output: Tensor, axis: int) -> bool:
+        """Keeps the transfer between two blocks; whether the later one is the identity here."""
         v = signs(output.shape, self.rng, output.device).to(output.dtype)
         g = None
         if output.requires_grad:  # else nothing of the block depends on the one before
             (g,) = torch.autograd.grad(output, leaf, v, allow_unused=True)
         if g is None:
             g = torch.zeros_like(leaf)
-        out_rows, in_rows = _rows(v), _rows(_to_depth(g, v, name))
+        g_maps, v_maps = _channels_first(g, self.axis), _channels_first(v, axis)
+        out_rows = _rows(_to_depth(v_maps, g_maps), FIRST)
+        in_rows = _rows(_to_depth(g_maps, v_maps), FIRST)
         transfer = in_rows.T @ out_rows / out_rows.shape[0]
         self.transfers.append(transfer)
         # g = v makes the diagonal of g vᵀ exactly one (±1 squared), and hardly anything else does;
         # this costs C comparisons where comparing g with v costs B·C·H·W.
-        self.identities.append((transfer.diagonal() == 1).all() & (g.shape == v.shape))
+        return g.shape == v.shape and bool((transfer.diagonal() == 1).all())
 
 
-def _rows(features: Tensor) -> Tensor:
+def _channels_first(features: Tensor, axis: int) -> Tensor:
+    """Features as (B, C, ...), a view."""
+    return features.movedim(axis, 1)
+
+
+def _rows(features: Tensor, axis: int) -> Tensor:
     """Features as (positions, channels)."""
-    if features.dim() == 4:
-        features = features.permute(0, 2, 3, 1)
-    return features.reshape(-1, features.shape[-1])
+    return features.movedim(axis, -1).reshape(-1, features.shape[axis])
 
 
-def _covariance(features: Tensor) -> Tensor:
+def _covariance(features: Tensor, axis: int) -> Tensor:
     """Eqs. 1-2: covariance over positions, (C, C), or (N, N) products where those are fewer."""
-    rows = _rows(features)
+    rows = _rows(features, axis)
     centred = rows - rows.mean(0)
     product = centred @ centred.T if len(rows) < rows.shape[1] else centred.T @ centred
     return product / len(rows)
 
 
-def _to_depth(g: Tensor, v: Tensor, name: str) -> Tensor:
-    """Moves s×s neighbourhoods of g into channels so that it has as many positions as v.
+def _to_depth(fine: Tensor, coarse: Tensor) -> Tensor:
+    """Moves neighbourhoods of (B, C, ...) into channels, to the resolution of another such tensor.
 
-    Where s does not divide the size, g is padded with zeros (the padding adds nothing to g vᵀ).
+    Neighbourhoods of s positions along each side, so that both have the same positions. Sides that
+    are not finer than those of the other stay. Where s does not divide a side, zeros are added at
+    its end, which add nothing to a product of the two.
     """
-    if g.dim() != v.dim() or (g.dim() == 3 and g.shape[1] != v.shape[1]):
-        raise AzlibError(
-            f"block {name!r} turns features {tuple(g.shape)} into {tuple(v.shape)}: primary "
-            "blocks must keep the number of tokens"
-        )
-    if g.dim() < 4 or g.shape[2:] == v.shape[2:]:
-        return g
-    batch, channels, height, width = g.shape
-    rows, columns = v.shape[2:]
-    if rows > height or columns > width:
-        raise AzlibError(f"block {name!r} enlarges the resolution: name blocks that do not")
-    s, t = -(-height // rows), -(-width // columns)
-    g = nn.functional.pad(g, (0, columns * t - width, 0, rows * s - height))
-    g = g.permute(0, 2, 3, 1).reshape(batch, rows, s, columns, t, channels)
-    g = g.transpose(2, 3).reshape(batch, rows, columns, s * t * channels)
-    return g.permute(0, 3, 1, 2)
+    steps = [max(1, -(-n // m)) for n, m in zip(fine.shape[2:], coarse.shape[2:], strict=True)]
+    if all(step == 1 for step in steps):
+        return fine
+    sides = [
+        m if step > 1 else n
+        for n, m, step in zip(fine.shape[2:], coarse.shape[2:], steps, strict=True)
+    ]
+    wider = [side * step - n for n, side, step in zip(fine.shape[2:], sides, steps, strict=True)]
+    padded = nn.functional.pad(fine, [n for extra in reversed(wider) for n in (0, extra)])
+    split = [n for pair in zip(sides, steps, strict=True) for n in pair]
+    last = 2 * len(sides) + 2
+    order = [0, *range(2, last, 2), *range(3, last, 2), 1]
+    gathered = padded.reshape(*padded.shape[:2], *split).permute(order)
+    return gathered.reshape(fine.shape[0], *sides, -1).movedim(-1, 1)
 
 
 @cache

@@ -1,12 +1,14 @@
 """The eight weight initialisations that the paper's code compares, and two that baselines bring.
 
 Applied to every convolution and linear layer; their biases become 0 (but for "default"),
-normalisation layers get weight 1 and bias 0. All values are drawn from the generator that is
-passed in.
+normalisation layers get weight 1 and bias 0. Scales of residual branches that start close to zero
+get 1 too: they make every block nearly the identity, however it is built, until it is trained. All
+values are drawn from the generator that is passed in.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import sqrt
 
@@ -18,6 +20,9 @@ from azlib.errors import unknown
 Draw = Callable[[Tensor, tuple[int, int], "torch.Generator | None"], Tensor]
 """Fills a weight, given its fan-in and fan-out and a random stream."""
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+
+_LAYER_SCALES = r"gamma|layer_?scale|lambda|alpha|gain|res_?scale|resweight|rezero"
+_SMALL = 0.1  # the largest value at which layer scales start
 
 
 def _normal(std: Callable[[int, int], float]) -> Draw:
@@ -73,7 +78,25 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
                 module.bias.copy_(draw(torch.empty(module.bias.shape), fans, generator))
             elif module.bias is not None:
                 module.bias.zero_()
-        elif isinstance(module, _NORMS) and module.weight is not None:
-            module.weight.fill_(1.0)
+        elif isinstance(module, _NORMS):
+            if module.weight is not None:
+                module.weight.fill_(1.0)
             if module.bias is not None:
                 module.bias.zero_()
+        else:
+            for name, parameter in module.named_parameters(recurse=False):
+                if _is_layer_scale(name, parameter):
+                    parameter.fill_(1.0)
+
+
+def _is_layer_scale(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter scales a residual branch that starts at zero or close to it.
+
+    Such scales (LayerScale, SkipInit, ReZero) have names like gamma, one value for each channel or
+    one for all, all the same at the start.
+    """
+    if not parameter.numel() or not re.search(_LAYER_SCALES, name):
+        return False
+    per_channel = parameter.numel() == 1 or parameter.shape[0] == parameter.numel()
+    start = parameter.flatten()[0]
+    return per_channel and bool(start.abs() <= _SMALL) and bool((parameter == start).all())

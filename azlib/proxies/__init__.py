@@ -19,8 +19,16 @@ from azlib.proxies import (
     zen,
     zico,
 )
-from azlib.proxies.network import Scored, check_device, one_thread, rank, score, score_in_place
+from azlib.proxies.network import (
+    Scored,
+    blocks,
+    check_device,
+    one_thread,
+    score,
+    score_in_place,
+)
 from azlib.proxies.probe import Probe, count_macs
+from azlib.proxies.ranking import rank
 from azlib.proxies.registry import REGISTRY, Proxy, members, names, proxy
 
 __all__ = [
@@ -30,6 +38,7 @@ __all__ = [
     "Scored",
     "activation_patterns",
     "az",
+    "blocks",
     "check_device",
     "count_macs",
     "gradsign",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from azlib.errors import AzlibError
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import proxy
-from azlib.trace import forward
+from azlib.running import forward
 
 _TE_NAS = "Chen et al., ICLR 2021 (TE-NAS)"
 

@@ -5,7 +5,7 @@ rules, by name:
 
 "azlib", the default: a network neither loses by round-off nor wins by doing nothing. Negative
     eigenvalues, which are round-off of zeros, count as zeros; a block that is exactly the identity
-    makes trainability minus infinity.
+    makes trainability minus infinity, unless training would change that (see `trainability`).
 "formula": negative eigenvalues count as zeros; an identity is scored like any other block (its
     singular value is close to 1, so its trainability is among the best).
 "published": what the authors' code does. A negative eigenvalue below the 1e-8 inside the
@@ -65,9 +65,19 @@ def progressivity(probe: Probe) -> float:
 def trainability(probe: Probe) -> float:
     """How close to 1 the largest singular value of the Jacobian stays, mean over blocks.
 
-    Minus infinity if a block is exactly the identity.
+    Minus infinity if a block is the identity whatever its weights, as one with a skip connection
+    alone. A block that is the identity only because a scale starts at zero is left out of the mean:
+    its singular value of 1 would count as perfect, or as nothing at all, and means neither. NaN
+    where no block is left.
     """
-    return -math.inf if identity_blocks(probe) else trainability_formula(probe)
+    if identity_blocks(probe):
+        return -math.inf
+    found = zip(probe.trace.gains, probe.trace.dormant, strict=True)
+    return _mean_deviation([gain for gain, dormant in found if not dormant])
+
+
+def _mean_deviation(gains: list[float]) -> float:
+    return sum(map(deviation, gains)) / len(gains) if gains else math.nan
 
 
 @proxy("complexity", f"{_SOURCE}, Sec. 3.2", shared=True)
@@ -79,8 +89,7 @@ def complexity(probe: Probe) -> float:
 @proxy("trainability_formula", "diagnostic", shared=True)
 def trainability_formula(probe: Probe) -> float:
     """Eq. 11 without an exception for identity blocks."""
-    gains = probe.trace.gains
-    return sum(map(deviation, gains)) / len(gains)
+    return _mean_deviation(probe.trace.gains)
 
 
 @proxy("smallest_share", "diagnostic", shared=True)
@@ -95,8 +104,11 @@ def smallest_share(probe: Probe) -> float:
 
 @proxy("identity_blocks", "diagnostic", shared=True)
 def identity_blocks(probe: Probe) -> float:
-    """The number of blocks whose vector-Jacobian product returns its argument exactly."""
-    return float(sum(bool(same) for same in probe.trace.identities))
+    """The number of blocks whose vector-Jacobian product returns its argument exactly.
+
+    Those that do so only at their present weights are not counted.
+    """
+    return float(sum(probe.trace.identities))
 
 
 RULES = ("azlib", "formula", "published")

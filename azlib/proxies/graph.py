@@ -17,21 +17,19 @@ counts as dead; writing into a part of a tensor (`x[0] += y`) is not followed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from azlib.errors import AzlibError
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import proxy
-from azlib.trace import forward
+from azlib.running import forward, unfused
 
 
 @dataclass(frozen=True)
@@ -90,18 +88,6 @@ def prune(operations: list[Operation], passing: list[bool]) -> list[Operation]:
     ]
 
 
-@contextmanager
-def _unfused() -> Iterator[None]:
-    """Attention as the matrix products that it is, not as one operation that hides them."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
 class _Recorder(TorchDispatchMode):
     """Runs a model on one image and records the operations on tensors made from it.
 
@@ -116,7 +102,7 @@ class _Recorder(TorchDispatchMode):
         self._made_by = {id(image): 0}
         self._weights = {id(parameter) for parameter in model.parameters()}
         self._kept: list[Any] = []  # an id means a tensor only as long as the tensor exists
-        with torch.no_grad(), _unfused(), self:
+        with torch.no_grad(), unfused(model), self:
             output = _tensors(forward(model, image))
         if not all(tensor.isfinite().all() for tensor in output):
             raise AzlibError("the network returns numbers that are not finite: the graph proxies "

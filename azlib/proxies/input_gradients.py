@@ -13,7 +13,7 @@ from torch import Tensor
 
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import proxy
-from azlib.trace import forward
+from azlib.running import logits
 
 _K = 1e-5  # the guard of logarithms and quotients
 
@@ -26,7 +26,7 @@ def correlations(probe: Probe) -> tuple[Tensor, Tensor]:
     """
     images, labels = probe.batch()
     images = images.detach().clone().requires_grad_()
-    total = forward(probe.model, images).sum()
+    total = logits(probe.model, images).sum()
     (rows,) = torch.autograd.grad(total, images, allow_unused=True, materialize_grads=True)
     return torch.corrcoef(rows.flatten(1).double()).reshape(len(rows), len(rows)), labels
 

@@ -1,25 +1,23 @@
-"""Scores of single networks, and a ranking of a few: what `azlib.score` and `azlib.rank` are."""
+"""Scores of single networks, and the blocks they are read at: `azlib.score` and `azlib.blocks`."""
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from azlib.aggregation import AZ_NAS, aggregate
-from azlib.aggregation import rank as rank_values
+from azlib.block_finder import FoundBlocks, find
 from azlib.errors import AzlibError
-from azlib.inputs import gaussian, generator
+from azlib.inputs import generator
 from azlib.inputs.images import batch as source_batch
+from azlib.proxies.models import default_shape, noise_for, own_copy
 from azlib.proxies.probe import Probe, channels_last
-from azlib.proxies.registry import REGISTRY, members, names
-from azlib.settings import IMAGE_SHAPE, ScoreSettings, check_seed
+from azlib.proxies.registry import REGISTRY, names
+from azlib.settings import ScoreSettings, check_seed, check_shape
 
 
 class Scored(NamedTuple):
@@ -31,11 +29,11 @@ class Scored(NamedTuple):
 
 def score(
     model: nn.Module,
-    input_shape: tuple[int, ...] = IMAGE_SHAPE,
+    input_shape: tuple[int, ...] | None = None,
     *,
     seed: int = 1,
     proxies: str | Iterable[str] = "az",
-    blocks: list[str] | None = None,
+    blocks: Iterable[str] | None = None,
     init: str | None = "kaiming_norm_fanin",
     batch_statistics: bool = True,
     macs: float | None = None,
@@ -51,15 +49,24 @@ def score(
     PyTorch, changes it by round-off.
 
     Args:
-        model: any network; it is copied.
-        input_shape: shape of the input, batch first: (B, C, H, W) for images.
+        model: any network that takes one tensor; it is copied. The copy has its weights in single
+            precision and is not compiled.
+        input_shape: shape of the input, batch first: (B, C, H, W) for images, (B, L) for token ids
+            of a model that embeds them, any other for other signals. By default what the model
+            says of itself (`pretrained_cfg` of timm, `config` of Hugging Face) with a batch that
+            fits, else 64 images of 32×32 pixels.
         seed: together with `architecture` it fixes weights, input and random signs.
         proxies: "az" for the four of AZ-NAS, or names of proxies or assemblies.
         blocks: names of the modules whose outputs AZ-NAS reads; by default
-            `model.primary_blocks`.
+            `model.primary_blocks`, or else what `azlib.blocks(model)` finds. A dictionary maps
+            names to the axis of their channels, 1 or -1, where azlib would read it wrongly.
         init: how the weights of convolutions and linear layers are drawn (see
-            `settings.INITIALISATIONS`); other parameters keep the model's values. None keeps all
-            of the model's weights.
+            `settings.INITIALISATIONS`); normalisation layers get weight 1, layer scales too, and
+            other parameters keep the model's values. So every network starts from one rule, as in
+            the paper, and a trained one is scored as an architecture. None keeps all weights that
+            the model has, those of its own initialisation or of its training; then networks of
+            different authors also differ by how they start, and a block whose scale starts at
+            zero is left out of trainability.
         batch_statistics: whether normalisation layers use batch statistics while the AZ-NAS
             proxies are read. That is the paper's setting for CNNs; for vision transformers it is
             False.
@@ -76,20 +83,24 @@ def score(
 
     Raises:
         AzlibError: for an unknown proxy, initialisation or block, for an input that does not fit,
-            and for a device that is not there.
+            and for a device that is not there; where no blocks can be found, and for a model that
+            cannot run on one tensor.
+
+    Warns (`AzlibWarning`) when the blocks that were found hold less than half of the network, and
+    when the batch will take minutes.
     """
+    copied = own_copy(model)
     own = labelled_images if not isinstance(labelled_images, str) else None
     settings = ScoreSettings(
         tuple(names(proxies)),
-        input_shape,
+        default_shape(copied) if input_shape is None else input_shape,
         init,
         batch_statistics,
         noise_source,
         labelled_images if isinstance(labelled_images, str) else None,
         device,
     )
-    key = repr(model) if architecture is None else architecture
-    copied = copy.deepcopy(model)
+    key = repr(copied) if architecture is None else architecture
     return score_in_place(copied, key, seed, settings, blocks=blocks, macs=macs, batches=own).values
 
 
@@ -99,7 +110,7 @@ def score_in_place(
     seed: int,
     settings: ScoreSettings,
     *,
-    blocks: list[str] | None = None,
+    blocks: Iterable[str] | None = None,
     macs: float | None = None,
     batches: Sequence[tuple[Tensor, Tensor]] | None = None,
 ) -> Scored:
@@ -108,7 +119,7 @@ def score_in_place(
     check_device(settings.device)
     with one_thread(), torch.random.fork_rng():
         model.to(settings.device)
-        inputs = channels_last(_noise(settings, generator(seed, architecture, "input")))
+        inputs = channels_last(_noise(model, settings, generator(seed, architecture, "input")))
         inputs = inputs.to(settings.device)
         probe = Probe(model, inputs, settings, architecture, seed, blocks, macs, batches)
         values, seconds = {}, {}
@@ -121,11 +132,37 @@ def score_in_place(
     return Scored(values, seconds)
 
 
-def _noise(settings: ScoreSettings, rng: torch.Generator) -> Tensor:
+def blocks(
+    model: nn.Module, input_shape: tuple[int, ...] | None = None, *, device: str = "cpu"
+) -> FoundBlocks:
+    """The primary blocks that azlib finds in a model, and what it leaves out.
+
+    Modules whose output every path from the input to the output passes through, the smallest that
+    repeat. Print the result to see them; pass it, or a list of some of its names, as `blocks=` of
+    `score`. It takes one pass of two inputs.
+
+    Args:
+        model: any network; nothing of it is changed.
+        input_shape: see `score`; only two inputs of the batch are run.
+        device: "cpu" or "cuda".
+
+    Raises:
+        AzlibError: where fewer than two blocks can be found, and for a model that does not run.
+    """
+    check_device(device)
+    with one_thread():
+        copied = own_copy(model).to(device)
+        shape = default_shape(copied) if input_shape is None else input_shape
+        check_shape(shape)
+        inputs = noise_for(copied, (2, *shape[1:]), generator(1, repr(copied), "input"))
+        return find(copied, channels_last(inputs).to(device))
+
+
+def _noise(model: nn.Module, settings: ScoreSettings, rng: torch.Generator) -> Tensor:
     """The batch that is fed to proxies that read noise."""
     shape = settings.input_shape
     if settings.noise_source == "gaussian":
-        return gaussian(shape, rng)
+        return noise_for(model, shape, rng)
     return source_batch(settings.noise_source, shape, 1000, rng)[0]  # images of any class
 
 
@@ -144,29 +181,3 @@ def check_device(device: str) -> None:
     """Raises `AzlibError` for a GPU that PyTorch does not see here."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise AzlibError(f'device="{device}" but PyTorch sees no GPU here: use device="cpu"')
-
-
-def rank(
-    models: Sequence[nn.Module],
-    input_shape: tuple[int, ...] = IMAGE_SHAPE,
-    *,
-    method: str = "log",
-    **settings: Any,
-) -> pd.DataFrame:
-    """Ranks networks against each other: their scores, the ranks, and the sum of Eq. 12.
-
-    models: at least two networks (an AZ-NAS score means something only among others); settings
-    are those of `score`; `proxies="az-graph"` ranks by that assembly, any name of
-    `aggregate.ASSEMBLIES` by its own. Returns a DataFrame in the order of `models`, with one column
-    per proxy, `rank_<proxy>` (1 = lowest), `az_nas` (`score` for other proxies than those of
-    AZ-NAS; higher is better) and `place` (1 = best).
-    """
-    models = list(models)
-    if len(models) < 2:
-        raise AzlibError(f"rank() compares networks: got {len(models)}, expected at least 2")
-    scores = pd.DataFrame([score(model, input_shape, **settings) for model in models])
-    ranks = scores.apply(rank_values).add_prefix("rank_")
-    total = aggregate(scores, method=method, proxies=members(settings.get("proxies", "az")))
-    place = total.rank(ascending=False, method="min").astype(int)
-    label = "az_nas" if set(scores) == set(AZ_NAS) else "score"
-    return scores.join(ranks).assign(**{label: total, "place": place})

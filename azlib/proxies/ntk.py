@@ -11,7 +11,7 @@ from torch import Tensor
 
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import proxy
-from azlib.trace import differentiable, forward
+from azlib.running import differentiable, logits
 
 _TE_NAS = "Chen et al., ICLR 2021 (TE-NAS)"
 _WORST_KAPPA = 1e5  # what TE-NAS' code gives to a network without gradient
@@ -28,7 +28,7 @@ def tangent_kernel(probe: Probe) -> Tensor:
     weights = [p for name, p in probe.model.named_parameters() if "weight" in name]
     images, _ = probe.batch()
     with differentiable(probe.model, weights):
-        sums = forward(probe.model, images).sum(1)
+        sums = logits(probe.model, images).sum(1)
         rows = [torch.autograd.grad(s, weights, retain_graph=True, allow_unused=True) for s in sums]
     kernel = torch.zeros(len(sums), len(sums), dtype=torch.float64, device=sums.device)
     for gradients in zip(*rows, strict=True):

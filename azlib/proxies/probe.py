@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,13 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from azlib.errors import AzlibError
+from azlib.block_finder import FoundBlocks, find
+from azlib.errors import AzlibError, AzlibWarning, out_of_memory, reason
 from azlib.inputs import generator
 from azlib.inputs.images import batch as source_batch
 from azlib.inputs.initialisation import initialise
 from azlib.proxies.registry import Proxy
+from azlib.running import differentiable, forward, logits_of, unfused
 from azlib.settings import ScoreSettings
-from azlib.trace import Trace, forward, trace
+from azlib.trace import Trace, trace
+
+_LONG = 1e11  # multiply-accumulates of one pass of the batch, about a minute of scoring
 
 
 @dataclass
@@ -28,7 +33,8 @@ class Probe:
     inputs: (B, ...), the noise that proxies read.
     settings: what the scores depend on besides architecture and seed.
     architecture, seed: together they fix every random stream.
-    blocks: names of the primary blocks, by default those that the model names itself.
+    blocks: names of the primary blocks, by default those that the model names itself, or else
+        those that are found in it.
     macs: multiply-accumulates per image, counted when not given.
     batches: the user's own images with labels, one (images, labels) pair per batch; by default
         they come from `settings.labelled_images`.
@@ -39,7 +45,7 @@ class Probe:
     settings: ScoreSettings
     architecture: str = ""
     seed: int = 1
-    blocks: list[str] | None = None
+    blocks: Iterable[str] | None = None
     macs: float | None = None
     batches: Sequence[tuple[Tensor, Tensor]] | None = None
     _drawn: str | None = field(default=None, init=False)  # the weights that the model holds now
@@ -48,7 +54,17 @@ class Probe:
     def run(self, proxy: Proxy) -> float:
         """The value of one proxy, on the network as the proxy wants it."""
         self.prepare(proxy.init)
-        return float(proxy.function(self))
+        try:
+            return float(proxy.function(self))
+        except AzlibError:
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            # A stranger's network can lack what a proxy needs, such as a second derivative.
+            if out_of_memory(error):
+                raise AzlibError("out of memory: lower the batch or the resolution") from error
+            raise AzlibError(
+                f"{proxy.name} cannot be computed for {type(self.model).__name__}: {reason(error)}"
+            ) from error
 
     def prepare(self, init: str | None = None) -> None:
         """Draws the weights that a proxy asks for, and makes running statistics as good as new.
@@ -59,6 +75,8 @@ class Probe:
         wanted = init or self.settings.init
         if wanted is not None and self.settings.init is not None:
             if wanted != self._drawn:
+                if self.settings.init == "own" != wanted:  # what the method does not draw
+                    initialise(self.model, "own", self.stream("weights"))
                 initialise(self.model, wanted, self.stream("weights"))
                 self._drawn = wanted
             for module in self.model.modules():
@@ -78,8 +96,12 @@ class Probe:
 
     @cached_property
     def trace(self) -> Trace:
+        blocks = self.blocks
+        if blocks is None and not hasattr(self.model, "primary_blocks"):
+            blocks = find(self.model, self.inputs)
+            _warn_of(blocks, self.inputs)
         self.model.train(self.settings.batch_statistics)
-        return trace(self.model, self.inputs, self.stream("signs"), self.blocks)
+        return trace(self.model, self.inputs, self.stream("signs"), blocks)
 
     @cached_property
     def cost(self) -> float:
@@ -91,10 +113,11 @@ class Probe:
         """K, the number of logits. Raises `AzlibError` unless the network returns (B, K), K > 1."""
         self.model.eval()
         with torch.no_grad():
-            logits = forward(self.model, self.inputs[:2])
+            output = forward(self.model, self.inputs[:2])
         self.model.train()
-        if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        logits = logits_of(output)
+        if logits is None or logits.dim() != 2 or logits.shape[1] < 2:
+            shape = type(output).__name__ if logits is None else tuple(logits.shape)
             raise AzlibError(
                 f"this proxy needs a classifier that returns (batch, classes) with at least two "
                 f"classes, the network returns {shape}"
@@ -103,12 +126,31 @@ class Probe:
 
     def batch(self, number: int = 0) -> tuple[Tensor, Tensor]:
         """Batch `number` of real images, shaped like `inputs`, and their labels (B,), int64."""
+        if not self.inputs.is_floating_point() and self.batches is None:
+            raise AzlibError(
+                "this proxy reads labelled images, the network takes token ids: give "
+                "labelled_images=[(ids, labels), ...]"
+            )
         if self.batches is not None:
             x, y = given_batch(self.batches, number, self.classes)
         else:
             source, rng = self.settings.labelled_images or "patches", self.stream(f"images{number}")
             x, y = source_batch(source, tuple(self.inputs.shape), self.classes, rng)
         return channels_last(x).to(self.inputs.device), y.to(self.inputs.device)
+
+
+def _warn_of(found: FoundBlocks, inputs: Tensor) -> None:
+    """Says when blocks hold little of the network, and when a pass of the batch takes long."""
+    if found.partial:
+        warnings.warn(found.summary, AzlibWarning, stacklevel=2)
+    if found.macs * len(inputs) > _LONG:
+        few = (max(2, len(inputs) // 8), *inputs.shape[1:])
+        warnings.warn(
+            f"{found.model}: {len(inputs)} inputs of {found.macs / 1e9:.1f} GMACs each can take "
+            f"minutes on a CPU; input_shape={few} is quicker",
+            AzlibWarning,
+            stacklevel=2,
+        )
 
 
 def channels_last(images: Tensor) -> Tensor:
@@ -135,7 +177,12 @@ def given_batch(
 
 
 def count_macs(model: nn.Module, inputs: Tensor) -> float:
-    """Multiply-accumulates per image of convolutions and matrix products, by running two images."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        forward(model, inputs[:2])
+    """Multiply-accumulates per image of convolutions and matrix products, by running two images.
+
+    The products of attention and of recurrent layers are among them.
+    """
+    # The counter stumbles over parameters that want a gradient and are passed to modules.
+    with differentiable(model, []), torch.no_grad(), unfused(model):
+        with FlopCounterMode(display=False) as counter:
+            forward(model, inputs[:2])
     return counter.get_total_flops() / 2 / 2  # two FLOPs a MAC, two images

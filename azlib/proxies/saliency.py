@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from azlib.errors import AzlibError
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import proxy
-from azlib.trace import differentiable, forward
+from azlib.running import differentiable, logits, unfused
 
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -49,7 +49,7 @@ def loss_gradients(
 ) -> list[Tensor]:
     """∂ℓ/∂p of some of the model's parameters, for images (B, 3, H, W) and labels (B,)."""
     with differentiable(model, parameters):
-        return gradients(cross_entropy(forward(model, images), labels), parameters)
+        return gradients(cross_entropy(logits(model, images), labels), parameters)
 
 
 def _total(terms: Iterable[Tensor]) -> float:
@@ -100,8 +100,8 @@ def grasp(probe: Probe) -> float:
     """
     weights = layer_weights(probe.model)
     images, labels = probe.batch()
-    with differentiable(probe.model, weights):
-        loss = cross_entropy(forward(probe.model, images), labels)
+    with differentiable(probe.model, weights), unfused(probe.model):
+        loss = cross_entropy(logits(probe.model, images), labels)
         first = gradients(loss, weights, create_graph=True)
         flow = torch.stack([(g * g.detach()).sum() for g in first]).sum()
         second = gradients(flow, weights)
@@ -128,7 +128,7 @@ def synflow(probe: Probe) -> float:
     weights = layer_weights(model)
     ones = probe.inputs.new_ones((1, *probe.inputs.shape[1:]), dtype=torch.float64)
     with differentiable(model, weights):
-        found = gradients(forward(model, ones).sum(), weights)
+        found = gradients(logits(model, ones).sum(), weights)
     total = _total((w.detach() * g).abs() for w, g in zip(weights, found, strict=True))
     if not math.isfinite(total):
         return math.nan
@@ -166,7 +166,7 @@ def fisher(probe: Probe) -> float:
     ]
     try:
         with differentiable(probe.model, []):
-            loss = cross_entropy(forward(probe.model, images), labels)
+            loss = cross_entropy(logits(probe.model, images), labels)
             found = gradients(loss, masks)
     finally:
         for hook in hooks:

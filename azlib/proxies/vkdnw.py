@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from azlib.errors import AzlibError
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import proxy
-from azlib.trace import forward
+from azlib.running import logits
 
 _SOURCE = "Tybl & Neumann, 2025 (VKDNW)"
 _TENSORS = 128
@@ -107,16 +107,16 @@ def jacobian(probe: Probe) -> tuple[Tensor, Tensor]:
 
     hooks = [layer.register_forward_hook(watch) for layer in layers]
     try:
-        logits = forward(model, images)
+        outputs = logits(model, images)
     finally:
         for hook in hooks:
             hook.remove()
     columns = []
     for k in range(classes):
         slopes.zero_()
-        torch.autograd.grad(logits[:, k].sum(), images, retain_graph=True, allow_unused=True)
+        torch.autograd.grad(outputs[:, k].sum(), images, retain_graph=True, allow_unused=True)
         columns.append(slopes.T.double())
-    return logits.detach().double(), torch.stack(columns, dim=1)
+    return outputs.detach().double(), torch.stack(columns, dim=1)
 
 
 def _rate(layer: nn.Module, x: Tensor, name: str) -> Tensor:

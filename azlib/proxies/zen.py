@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from azlib.errors import AzlibError
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import proxy
-from azlib.trace import forward
+from azlib.running import forward
 
 _GAMMA = 0.01  # size of the perturbation
 _BatchNorm = nn.modules.batchnorm._BatchNorm

@@ -1,0 +1,134 @@
+"""What can be read off a model that somebody else wrote: its input, and how it is wrapped."""
+
+from __future__ import annotations
+
+import copy
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from azlib.errors import AzlibError, reason
+from azlib.inputs import gaussian
+from azlib.settings import IMAGE_SHAPE, check_shape
+
+_NUMBERS = 2**20  # pixels or tokens that a batch chosen by azlib holds at most
+_TOKENS = 128  # the length of a text where the model does not set a shorter one
+
+
+def unwrapped(model: object) -> nn.Module:
+    """The network inside `torch.compile`, `DataParallel` and `DistributedDataParallel`.
+
+    Raises `AzlibError` for what is no network, and for one without data (on the meta device).
+    """
+    if not isinstance(model, nn.Module):
+        hint = f": make one, as in {model.__name__}()" if isinstance(model, type) else ""
+        raise AzlibError(f"expected a torch.nn.Module, got {type(model).__name__}{hint}")
+    network: nn.Module = model
+    while isinstance(inner := _wrapped_in(network), nn.Module):
+        network = inner
+    if any(tensor.is_meta for tensor in [*network.parameters(), *network.buffers()]):
+        raise AzlibError(
+            f"{type(network).__name__} is on the meta device, so that its weights hold no numbers: "
+            "build it on the CPU"
+        )
+    return network
+
+
+def _wrapped_in(model: nn.Module) -> object:
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return model.module
+    return getattr(model, "_orig_mod", None)  # of torch.compile
+
+
+def own_copy(model: nn.Module) -> nn.Module:
+    """A copy to be scored: not compiled, with weights in single precision, other numbers kept.
+
+    Raises `AzlibError` for a model that cannot be copied.
+    """
+    try:
+        copied = copy.deepcopy(unwrapped(model))
+    except AzlibError:
+        raise
+    except Exception as error:  # a stranger's module can hold anything
+        raise AzlibError(
+            f"{type(model).__name__} cannot be copied ({reason(error)}): pass a model as its "
+            "constructor returns it"
+        ) from error
+    for module in copied.modules():
+        module._compiled_call_impl = None  # hooks do not see into compiled code
+    return copied.float() if any(_is_half(p) for p in copied.parameters()) else copied
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.dtype in (torch.float16, torch.bfloat16)
+
+
+def default_shape(model: nn.Module) -> tuple[int, ...]:
+    """The input that a model says it takes, with a batch that fits; else the paper's images.
+
+    timm's models carry it in `pretrained_cfg`, those of Hugging Face in `config`. The batch is 64,
+    or as many inputs as together have about a million pixels or tokens.
+    """
+    single = _said_by(model)
+    if single is None:
+        return IMAGE_SHAPE
+    size = prod(single[1:]) if len(single) > 1 else single[0]
+    fits = max(2, min(IMAGE_SHAPE[0], _NUMBERS // max(size, 1)))
+    shape = (1 << (fits.bit_length() - 1), *single)
+    check_shape(shape)
+    return shape
+
+
+def _said_by(model: nn.Module) -> tuple[int, ...] | None:
+    """The shape of one input, without the batch; None where the model says nothing of it."""
+    settings = _first_attribute(model, "pretrained_cfg", "default_cfg")
+    size = _get(settings, "input_size")
+    if isinstance(size, tuple | list) and size:
+        return tuple(size)
+    config = getattr(model, "config", None)
+    if isinstance(vocabulary := _get(config, "vocab_size"), int) and vocabulary > 0:
+        longest = _get(config, "max_position_embeddings") or _get(config, "n_positions")
+        return (min(_TOKENS, longest) if isinstance(longest, int) and longest > 0 else _TOKENS,)
+    side = _get(config, "image_size")
+    if isinstance(side, int) and side > 0:
+        side = (side, side)
+    if isinstance(side, tuple | list) and len(side) == 2:
+        return (_get(config, "num_channels") or 3, *side)
+    return None
+
+
+def _first_attribute(model: nn.Module, *names: str) -> Any:
+    return next((found for name in names if (found := getattr(model, name, None))), None)
+
+
+def _get(settings: Any, name: str) -> Any:
+    """A value of settings that may be a dictionary or an object."""
+    return settings.get(name) if isinstance(settings, dict) else getattr(settings, name, None)
+
+
+def vocabulary(model: nn.Module, shape: tuple[int, ...]) -> int | None:
+    """How many tokens a model knows, if it reads (B, L) token ids; None if it reads numbers.
+
+    That of its `config`, or else the size of the embedding that is its first layer.
+    """
+    if len(shape) != 2:
+        return None
+    size = _get(getattr(model, "config", None), "vocab_size")
+    if isinstance(size, int) and size > 0:
+        return size
+    with_weights = (
+        m for m in model.modules() if next(m.parameters(recurse=False), None) is not None
+    )
+    first = next(with_weights, None)
+    return first.num_embeddings if isinstance(first, nn.Embedding) else None
+
+
+def noise_for(model: nn.Module, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    """What a model without data is fed: Gaussian numbers, or token ids drawn evenly."""
+    size = vocabulary(model, shape)
+    if size is None:
+        return gaussian(shape, rng)
+    check_shape(shape)
+    return torch.randint(size, shape, generator=rng)

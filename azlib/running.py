@@ -1,0 +1,145 @@
+"""Running models that somebody else wrote: the forward pass, its gradients, what it returns."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from azlib.errors import AzlibError, out_of_memory, reason
+
+_LOGITS = ("logits", "out", "last_hidden_state")  # what models call their result in a dictionary
+
+
+@contextmanager
+def differentiable(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[None]:
+    """Inside, gradients flow to these parameters of the model alone, frozen ones included.
+
+    Afterwards every parameter has the `requires_grad` that it had before.
+    """
+    wanted = set(map(id, parameters))
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(id(parameter) in wanted)
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def forward(model: nn.Module, inputs: Tensor) -> Any:
+    """What the model returns; whatever it raises becomes an `AzlibError` of one line."""
+    try:
+        return model(inputs)
+    except AzlibError:
+        raise
+    except Exception as error:  # a stranger's forward pass can fail in any way
+        if out_of_memory(error):
+            raise AzlibError("out of memory: lower the batch or the resolution") from error
+        hint = ""
+        if isinstance(error, TypeError) and "argument" in str(error):
+            hint = "; a model that takes other arguments needs a wrapper that takes one tensor"
+        raise AzlibError(
+            f"{type(model).__name__} does not run on an input of shape {tuple(inputs.shape)}: "
+            f"{reason(error)}{hint}"
+        ) from error
+
+
+@contextmanager
+def unfused(model: nn.Module) -> Iterator[None]:
+    """Inside, attention and recurrent layers run as the matrix products that they are.
+
+    The fast kernels are single operations, which hide their products from whoever counts them and
+    have no second derivative.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), ExitStack() as stack:
+            if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(warnings.catch_warnings())
+                warnings.simplefilter(
+                    "ignore"
+                )  # about GPUs of another kind, whenever flags are set
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+# --- what a model returns --------------------------------------------------------------------
+
+
+def main_tensor(output: Any) -> Tensor | None:
+    """The tensor that a module returns, or the first floating-point one of several.
+
+    In a dictionary that names its logits or its last hidden state, that one. None without any.
+    """
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() else None
+    for part in _parts(output):
+        if (found := main_tensor(part)) is not None:
+            return found
+    return None
+
+
+def with_main_tensor(output: Any, tensor: Tensor) -> Any:
+    """The same output with another tensor in the place of its main one."""
+    if isinstance(output, Tensor):
+        return tensor
+    main = main_tensor(output)
+    if isinstance(output, Mapping):
+        changed: Any = copy.copy(output)
+        for key, part in output.items():
+            if main_tensor(part) is main:
+                changed[key] = with_main_tensor(part, tensor)
+                break
+        return changed
+    parts = list(output)
+    position = next(i for i, part in enumerate(parts) if main_tensor(part) is main)
+    parts[position] = with_main_tensor(parts[position], tensor)
+    if hasattr(output, "_fields"):  # a named tuple
+        return type(output)(*parts)
+    return type(output)(parts)
+
+
+def logits_of(output: Any) -> Tensor | None:
+    """The logits (B, K) among what a classifier returns; None where that is not clear."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping) or hasattr(output, "_fields"):
+        named = output if isinstance(output, Mapping) else output._asdict()
+        for name in _LOGITS[:2]:
+            if isinstance(named.get(name), Tensor):
+                return named[name]
+    tables = [t for t in _parts(output) if isinstance(t, Tensor) and t.dim() == 2]
+    return tables[0] if len(tables) == 1 else None
+
+
+def logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The logits of a classifier. Raises `AzlibError` where it is not clear which those are."""
+    output = forward(model, inputs)
+    found = logits_of(output)
+    if found is None:
+        raise AzlibError(
+            f"this proxy needs a classifier that returns (batch, classes), the network returns "
+            f"{type(output).__name__}"
+        )
+    return found
+
+
+def _parts(output: Any) -> list[Any]:
+    """What a tuple, a list or a dictionary holds, named results first."""
+    if isinstance(output, Mapping):
+        named = [output[name] for name in _LOGITS if name in output]
+        return [*named, *(part for name, part in output.items() if name not in _LOGITS)]
+    return list(output) if isinstance(output, list | tuple) else []
