@@ -201,7 +201,7 @@ def _observe(model: nn.Module, inputs: Tensor) -> tuple[dict[str, _Call], _Key]:
         if tensor.grad_fn is not None and 2 <= tensor.dim() <= 5:
             shape = tuple(tensor.shape)
             call.key = (tensor.grad_fn, tensor.output_nr)
-            call.returned = tensor.clone().grad_fn._sequence_nr()
+            call.returned = tensor.clone().grad_fn._sequence_nr()  # type: ignore[union-attr]
             call.features = Features(shape, witnesses.read(shape, call.heard))
 
     def source(tensor: Tensor) -> Tensor:

@@ -182,7 +182,7 @@ def count_macs(model: nn.Module, inputs: Tensor) -> float:
     The products of attention and of recurrent layers are among them.
     """
     # The counter stumbles over parameters that want a gradient and are passed to modules.
-    with differentiable(model, []), torch.no_grad(), unfused(model):
-        with FlopCounterMode(display=False) as counter:
-            forward(model, inputs[:2])
+    counter = FlopCounterMode(display=False)
+    with differentiable(model, []), torch.no_grad(), unfused(model), counter:
+        forward(model, inputs[:2])
     return counter.get_total_flops() / 2 / 2  # two FLOPs a MAC, two images
