@@ -10,6 +10,7 @@ TORCH := torch>=2.13,<2.14
 PY := .venv/bin/python
 READY := .venv/.ready
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(NB201),)
   $(if $(wildcard $(NB201)),,$(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder or an exported CSV, or leave NB201 out for the embedded ground truth (no spaces in the path)))
 endif
