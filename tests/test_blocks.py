@@ -73,8 +73,6 @@ def test_our_own_spaces_name_what_is_found(name, resolution):
     for _ in range(100):
         arch = space.sample(rng)
         model = space.build(arch, resolution)
-        if hasattr(model, "initialise"):
-            model.initialise()
         named = model.primary_blocks
         assert find(model, torch.randn(2, 3, resolution, resolution)).names == named, arch
 
