@@ -80,7 +80,7 @@ def _batched(function: Callable[[Tensor], Tensor], matrices: list[Tensor]) -> li
 
 
 def primary_blocks(
-    model: nn.Module, blocks: Iterable[str] | None = None, inputs: Tensor | None = None
+    model: nn.Module, inputs: Tensor, blocks: Iterable[str] | None = None
 ) -> Iterable[str]:
     """The names of the blocks to tap: `blocks`, the model's own `primary_blocks`, or those found.
 
@@ -90,8 +90,6 @@ def primary_blocks(
     """
     names = blocks if blocks is not None else getattr(model, "primary_blocks", None)
     if names is None:
-        if inputs is None:
-            raise AzlibError(f"{type(model).__name__} names no primary blocks: pass blocks=[...]")
         return find(model, inputs)
     if isinstance(names, FoundBlocks):
         return names
@@ -124,7 +122,7 @@ def trace(
     transfer. Raises `AzlibError` when a block is never reached, runs twice, returns no tensor of
     features, or was named and does not pair; and when the input does not fit the network.
     """
-    names = primary_blocks(model, blocks, inputs)
+    names = primary_blocks(model, inputs, blocks)
     axes = names if isinstance(names, Mapping) else {}
     witnesses = Witnesses()
     tap = _Tap(rng, witnesses, axes, may_skip=isinstance(names, FoundBlocks))

@@ -73,14 +73,12 @@ def test_our_own_spaces_name_what_is_found(name, resolution):
     for _ in range(100):
         arch = space.sample(rng)
         model = space.build(arch, resolution)
-        if hasattr(model, "initialise"):
-            model.initialise()
         named = model.primary_blocks
         assert find(model, torch.randn(2, 3, resolution, resolution)).names == named, arch
 
 
 def test_finding_changes_nothing_and_costs_less_than_a_score():
-    model, shape = strangers.residual(), (16, 3, 32, 32)
+    model, shape = strangers.residual(), (16, 3, 16, 16)
     model[1].eval()
     modes = [module.training for module in model.modules()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -333,10 +331,49 @@ def test_proxies_that_need_a_classifier_find_logits_in_a_dictionary():
     assert all(map(math.isfinite, found.values()))
 
 
-def test_a_long_run_is_said_before():
-    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Conv2d(64, 512, 3), strangers.Head(512))
-    with pytest.warns(AzlibWarning, match=r"can take minutes.*input_shape=\(2, 3, 440, 440\)"):
-        azlib.score(model, (2, 3, 440, 440), proxies="progressivity")
+def test_a_long_run_is_said_before(monkeypatch):
+    monkeypatch.setattr("azlib.proxies.probe._LONG", 1e6)
+    with pytest.warns(AzlibWarning, match=r"can take minutes.*input_shape=\(2, 3, 16, 16\)"):
+        azlib.score(strangers.residual(), (16, 3, 16, 16), proxies="progressivity")
+
+
+TIMM = [
+    "resnet18",
+    "regnety_002",
+    "efficientnet_b0",
+    "mobilenetv3_small_050",
+    "convnext_atto",
+    "vit_tiny_patch16_224",
+    "deit_tiny_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "mixer_s32_224",
+    "levit_128s",
+    "edgenext_xx_small",
+    "ghostnet_050",
+    "densenet121",
+    "vgg11",
+    "inception_v3",
+    "dla34",
+    "legacy_xception",
+    "poolformer_s12",
+    "mobilevit_xxs",
+    "pvt_v2_b0",
+    "coat_lite_tiny",
+    "repvgg_a0",
+]
+
+
+@pytest.mark.parametrize("name", [*TIMM, "hrnet_w18_small"])
+def test_timm_models_are_scored_in_one_line(name):
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # its torchvision may be for another PyTorch
+        pytest.skip(f"timm cannot be imported here: {error}")
+    model = timm.create_model(name)
+    shape = (2, *model.pretrained_cfg["input_size"])
+    found = azlib.blocks(model, shape)
+    assert found.partial == name.startswith("hrnet")
+    assert all(map(math.isfinite, azlib.score(model, shape, blocks=found).values()))
 
 
 class Pair(nn.Module):
