@@ -201,7 +201,7 @@ def _observe(model: nn.Module, inputs: Tensor) -> tuple[dict[str, _Call], _Key]:
         if tensor.grad_fn is not None and 2 <= tensor.dim() <= 5:
             shape = tuple(tensor.shape)
             call.key = (tensor.grad_fn, tensor.output_nr)
-            call.returned = tensor.clone().grad_fn._sequence_nr()  # type: ignore[union-attr]
+            call.returned = _number_of_node(tensor)
             call.features = Features(shape, witnesses.read(shape, call.heard))
 
     def source(tensor: Tensor) -> Tensor:
@@ -236,6 +236,12 @@ def _observe(model: nn.Module, inputs: Tensor) -> tuple[dict[str, _Call], _Key]:
         # What was read before the module returned it cannot be replaced where it returns.
         call.cut = call.times == 1 and cuts.get(call.key, -1) > call.returned
     return calls, output
+
+
+def _number_of_node(tensor: Tensor) -> int:
+    """The number of a node made now; those made later have higher ones."""
+    node: Any = tensor.clone().grad_fn
+    return node._sequence_nr() if node is not None else 0
 
 
 def _own_macs(module: nn.Module, output: Tensor) -> float:

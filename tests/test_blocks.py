@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 
@@ -363,17 +364,44 @@ TIMM = [
 ]
 
 
+def imported(package: str):
+    try:
+        return importlib.import_module(package)
+    except (ImportError, RuntimeError) as error:  # torchvision may be built for another PyTorch
+        pytest.skip(f"{package} cannot be imported here: {error}")
+
+
 @pytest.mark.parametrize("name", [*TIMM, "hrnet_w18_small"])
 def test_timm_models_are_scored_in_one_line(name):
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:  # its torchvision may be for another PyTorch
-        pytest.skip(f"timm cannot be imported here: {error}")
-    model = timm.create_model(name)
+    model = imported("timm").create_model(name)
     shape = (2, *model.pretrained_cfg["input_size"])
     found = azlib.blocks(model, shape)
     assert found.partial == name.startswith("hrnet")
     assert all(map(math.isfinite, azlib.score(model, shape, blocks=found).values()))
+
+
+TORCHVISION = [
+    "alexnet",
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "regnet_y_400mf",
+    "resnet18",
+    "resnet50",
+    "squeezenet1_0",
+    "swin_t",
+    "vit_b_16",
+]
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_macs_of_known_models_are_the_published_ones(name):
+    models = imported("torchvision").models
+    published = models.get_model_weights(name).DEFAULT.meta["_ops"] * 1e9
+    model = models.get_model(name, weights=None)
+    assert count_macs(model, torch.zeros(2, 3, 224, 224)) == pytest.approx(published, rel=0.01)
 
 
 class Pair(nn.Module):
