@@ -43,7 +43,6 @@ searches: $(READY) ## repeat what data/searches lacks (hours; continues where it
 
 check-scores: $(READY) ## recompute a random handful of the committed scores
 	$(PY) -m azlib check-scores data/scores/*.parquet
-
 bench: $(READY) ## measure speed and memory, write figures/bench.csv
 	cd tests && ../$(PY) bench.py
 

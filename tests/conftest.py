@@ -33,3 +33,8 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared/data (development only)")
     return SHARED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Notebooks go first: they take longest, and nobody should wait for the last of them."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")

@@ -403,7 +403,7 @@ ORPHAN = """
 import os, time
 from azlib.scoring import Execution
 if __name__ == "__main__":
-    with Execution(workers=1).executor() as pool:
+    with Execution(workers=2).executor() as pool:
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 120)
         time.sleep(1)

@@ -7,23 +7,27 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any, TypeVar
 
 from azlib.errors import AzlibError, needs
 from azlib.settings import check_at_least
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Execution:
     """How work is carried out. Nothing in here changes a result.
 
-    workers: processes, one thread each (None: one per core). scheduler: address of a Dask scheduler
-    (`tcp://...`) that has workers of its own. chunk: architectures per task and part file of a
-    sweep. checkpoint: seconds between two savings of a search's log. progress: whether to show a
-    bar.
+    workers: processes of one thread each; None is one per core, 1 is this process itself.
+    scheduler: address of a Dask scheduler (`tcp://...`) that has workers of its own.
+    chunk: architectures per task and part file of a sweep.
+    checkpoint: seconds between two savings of a search's log.
+    progress: whether to show a bar.
     """
 
     workers: int | None = None
@@ -49,6 +53,9 @@ class Execution:
             with _cluster(self.scheduler) as client:
                 yield client.get_executor(pure=False)
             return
+        if self.workers == 1:
+            yield _ThisProcess()
+            return
         count = self.workers or os.cpu_count() or 1
         pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_follow_parent)
         try:
@@ -59,6 +66,18 @@ class Execution:
     def width(self, pool: Executor) -> int:
         """How many tasks run at once; 64 where nobody knows."""
         return self.workers or getattr(pool, "_max_workers", None) or 64
+
+
+class _ThisProcess(Executor):
+    """Does the work at once, in the process that asks for it: nothing to start, nothing to send."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 @contextlib.contextmanager
