@@ -244,7 +244,8 @@ def test_gradsign_equals_one_backward_pass_per_image(arch):
     count = sum(each.size for each in sums.values())
     assert value("gradsign", given) == total
     assert value("gradsign_mean", given) == total / count
-    assert 0 < total < 6 * count
+    # Gradients that vanish are round-off, or exactly zero with other instructions.
+    assert (0 if arch == POOL else 1) <= total < 6 * count
 
 
 def test_gradsign_of_one_image_repeated_is_full_agreement():
