@@ -29,22 +29,18 @@ $(READY): pyproject.toml
 figures: $(READY) ## run the notebooks, write figures/
 	@$(PY) -m azlib figures $(if $(NB201),--source "$(NB201)")
 
-test: $(READY) ## run the tests
-	$(PY) -m pytest
+test: $(READY) ; $(PY) -m pytest  ## run the tests
 
-lab: $(READY) ## open JupyterLab on the notebooks
-	.venv/bin/jupyter lab notebooks
+lab: $(READY) ; .venv/bin/jupyter lab notebooks  ## open JupyterLab on the notebooks
 
-scores: $(READY) ## recompute what data/scores lacks (hours; continues where it stopped)
-	$(PY) -m azlib scores
+scores: $(READY) ; $(PY) -m azlib scores  ## recompute what data/scores lacks (hours; continues)
 
-searches: $(READY) ## repeat what data/searches lacks (hours; continues where it stopped)
-	$(PY) -m azlib searches
+searches: $(READY) ; $(PY) -m azlib searches  ## repeat what data/searches lacks (hours; continues)
 
 check-scores: $(READY) ## recompute a random handful of the committed scores
 	$(PY) -m azlib check-scores data/scores/*.parquet
-bench: $(READY) ## measure speed and memory, write figures/bench.csv
-	cd tests && ../$(PY) bench.py
+
+bench: $(READY) ; cd tests && ../$(PY) bench.py  ## measure speed and memory, write figures/bench.csv
 
 lint: $(READY) ## check format, style and types
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy
