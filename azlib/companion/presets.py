@@ -23,7 +23,8 @@ def load(scores: str | Path) -> dict[Key, pd.DataFrame]:
     frames = {}
     for path in sorted(Path(scores).glob("az_*px_batch-*.parquet")):
         held = read_settings(path)
-        if not held.space.startswith("nasbench201"):
+        paper = spaces.get(held.space).presets["paper"]
+        if (paper.resolution, paper.batch) == PAPER:
             frames[held.space, held.score.resolution, held.score.batch] = read(path)
     return frames
 

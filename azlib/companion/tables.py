@@ -47,3 +47,9 @@ def intervals(frame: pd.DataFrame, columns: Sequence[str] = TAU, digits: int = 3
 def texts(values: pd.Series, form: str = "{:.3f}") -> pd.Series:
     """A column of numbers as text; missing ones are empty."""
     return values.map(lambda value: number(value, form))
+
+
+def rounded(frame: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """A frame as text: fractions with so many digits, missing ones empty, all else as it is."""
+    fractions = frame.select_dtypes("float").columns
+    return frame.assign(**{c: texts(frame[c], f"{{:.{digits}f}}") for c in fractions}).astype(str)

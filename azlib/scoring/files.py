@@ -7,6 +7,7 @@ them from there. Reading needs no torch.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,13 +99,20 @@ def _check_columns(schema: pa.Schema, settings: FileSettings) -> None:
             raise ValueError(f"column {name} of {kind}")
 
 
-def expand(scores: pd.DataFrame, space: EnumerableSpace) -> pd.DataFrame:
-    """Scores of distinct networks (`unique=True`) repeated for every architecture of the space.
+def expand(
+    scores: pd.DataFrame, space: EnumerableSpace, archs: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Scores of distinct networks (`unique=True`) repeated for every architecture.
 
     Complexity alone tells their copies apart: it counts convolutions on dead edges, so it is
     counted for each architecture, by `space.count`.
+
+    Args:
+        scores: one row per (network, seed).
+        space: of the architectures.
+        archs: those wanted, whose networks must all have been scored; by default the whole space.
     """
-    archs = list(space)
+    archs = list(space) if archs is None else list(archs)
     same = [space.canonical(arch) for arch in archs]
     macs = [space.count(arch)["macs"] for arch in archs]
     frames = []

@@ -1,0 +1,71 @@
+"""The pictures of comparisons over many tasks. Frames in, matplotlib figures out."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from azlib.companion.drawing import drawn
+from azlib.errors import needs
+
+with needs("seaborn", "companion"):
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+
+@drawn
+def task_heatmap(values: pd.DataFrame, groups: list[str], label: str) -> Figure:
+    """A number for each method (row) and task (column), from -1 to 1; what is missing stays white.
+
+    Args:
+        values: the numbers, named by index and columns.
+        groups: for each column, the benchmark that it belongs to; a line parts two benchmarks.
+        label: what the colour shows.
+    """
+    figure, axes = plt.subplots(
+        figsize=(2.6 + 0.52 * values.shape[1], 1.7 + 0.27 * len(values)), layout="constrained"
+    )
+    sns.heatmap(
+        values,
+        annot=True,
+        fmt=".2f",
+        annot_kws={"fontsize": 7},
+        vmin=-1,
+        vmax=1,
+        cmap="RdBu_r",
+        linewidths=0.4,
+        cbar_kws={"label": label, "shrink": 0.6, "pad": 0.01},
+        ax=axes,
+    )
+    axes.set(xlabel="", ylabel="")
+    axes.tick_params(axis="x", rotation=90)
+    starts = [i for i, name in enumerate(groups) if i == 0 or groups[i - 1] != name]
+    for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
+        axes.axvline(start, color="0.1", linewidth=1.4)
+        place = ((start + end) / 2, 1.01)
+        axes.annotate(groups[start], place, xycoords=("data", "axes fraction"), ha="center")
+    return figure
+
+
+@drawn
+def mean_rank_picture(means: pd.Series, critical: float, tasks: int) -> Figure:
+    """Methods by their mean rank over tasks, as a critical-difference picture (Demšar, 2006).
+
+    Args:
+        means: mean rank by method; 1 is best.
+        critical: the difference that is significant; two methods whose bars overlap do not differ.
+        tasks: how many were ranked, for the label.
+    """
+    means = means.sort_values(ascending=False)
+    figure, axes = plt.subplots(figsize=(6.4, 0.8 + 0.2 * len(means)), layout="constrained")
+    places = range(len(means))
+    axes.hlines(places, means - critical / 2, means + critical / 2, color="0.6", linewidth=3)
+    axes.plot(means, places, "o", color="#2c7fb8", markersize=5)
+    axes.set_yticks(places, means.index)
+    axes.set_xlabel(
+        f"mean rank over {tasks} tasks, 1 is best; bars: half the critical difference either side"
+    )
+    axes.axvspan(means.min() - critical / 2, means.min() + critical / 2, color="0.93", zorder=0)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    return figure

@@ -1,0 +1,182 @@
+"""The benchmarks on which methods are compared, with the committed scores of their spaces.
+
+A *place* is a benchmark with the score files of its space. The first seed counts, as it is the one
+that every proxy has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, reduce
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+from azlib.aggregation import ASSEMBLIES
+from azlib.companion import methods
+from azlib.companion.data.truth import accuracies, named
+from azlib.companion.methods import METHODS, Method, log_sum
+from azlib.errors import unknown
+from azlib.scoring import manifest
+from azlib.scoring.architectures import sample
+from azlib.scoring.files import COMMITTED, expand, read, read_settings
+from azlib.spaces.base import EnumerableSpace
+from azlib.spaces.nasbench201 import NASBench201
+
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """A benchmark and where the scores of its space are.
+
+    benchmark: as `azlib.companion.data` calls it. title: for readers. files: what follows the group
+    in the names of its score files; None for NAS-Bench-201, whose files depend on the data set.
+    odd: the tasks that are left out of means, as they order networks unlike all others.
+    """
+
+    benchmark: str
+    title: str
+    files: str | None
+    odd: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks on which methods are compared."""
+        tasks = named(self.benchmark).tasks
+        return tasks[:1] if self.benchmark == "nas-bench-macro" else tasks
+
+
+PLACES: Mapping[str, Place] = MappingProxyType(
+    {
+        place.benchmark: place
+        for place in (
+            Place("nas-bench-201", "NAS-Bench-201", None),
+            Place(
+                "transnas-bench-101-micro",
+                "TransNAS micro",
+                "transnas101-micro_64px",
+                ("autoencoder",),
+            ),
+            Place("nas-bench-macro", "Macro", "nasbench-macro_32px"),
+            Place("autoformer-tiny", "ViTs", "autoformer-tiny_112px_trained"),
+        )
+    }
+)
+CNNS = tuple(name for name in PLACES if name != "autoformer-tiny")
+"""The places where every proxy of the registry is defined."""
+
+COMPARED: tuple[Method, ...] = (
+    *METHODS,
+    Method("Depth", ("effective_depth",), note="layers on the longest live path"),
+    Method("Sharp depth", ("sharp_depth",)),
+    Method("Mean sharp depth", ("mean_sharp_depth",)),
+    *(
+        Method(name, members, log_sum, "multiple")
+        for name, members in ASSEMBLIES.items()
+        if name != "az-nas"
+    ),
+)
+"""The methods of Table 1, depths as counts to beat, and what this project adds."""
+
+
+def method(name: str) -> Method:
+    """The method of that name among those `COMPARED`. Raises `AzlibError` for an unknown one."""
+    for found in COMPARED:
+        if found.name == name:
+            return found
+    raise unknown("method", name, [found.name for found in COMPARED])
+
+
+def singles(proxies: Sequence[str]) -> list[Method]:
+    """Each proxy as a method of its own, under its own name."""
+    return [Method(name, (name,)) for name in proxies]
+
+
+@cache
+def frames(benchmark: str, task: str, folder: Path = COMMITTED) -> tuple[pd.DataFrame, ...]:
+    """The scores of a place under the first seed: one frame per file, indexed by architecture.
+
+    Architectures that are the same network have the same scores, but for what counts dead edges.
+    Raises `AzlibError` for an unknown benchmark and for damaged files.
+    """
+    if benchmark not in PLACES:
+        raise unknown("place", benchmark, PLACES)
+    place = PLACES[benchmark]
+    if place.files is None:
+        found = methods.read(task, NASBench201(), folder).values()
+        return tuple(_of_first_seed(frame) for frame in found)
+    return _elsewhere(place.files, folder)
+
+
+@cache
+def _elsewhere(files: str, folder: Path) -> tuple[pd.DataFrame, ...]:
+    found = []
+    for entry in manifest.entries(folder):
+        if entry.file != f"{entry.group}_{files}":
+            continue
+        path, space = folder / f"{entry.file}.parquet", entry.search_space()
+        frame = read(path)
+        if read_settings(path).unique and isinstance(space, EnumerableSpace):
+            archs = list(space) if entry.sample is None else sample(space, entry.sample)
+            frame = expand(frame, space, archs)
+        found.append(_of_first_seed(frame))
+    return tuple(found)
+
+
+def _of_first_seed(frame: pd.DataFrame) -> pd.DataFrame:
+    timed = [name for name in frame if name.startswith("seconds")]
+    return frame[frame["seed"] == SEED].set_index("arch").drop(columns=["seed", *timed])
+
+
+def joined(parts: Iterable[pd.DataFrame], proxies: Sequence[str]) -> pd.DataFrame | None:
+    """The proxies of all architectures that were scored by each; None if one was not scored."""
+    wanted = dict.fromkeys(proxies)
+    columns = []
+    for name in wanted:
+        holder = next((frame for frame in parts if name in frame), None)
+        if holder is None:
+            return None
+        columns.append(holder[[name]])
+    return reduce(lambda a, b: a.join(b, how="inner"), columns)
+
+
+def truths(benchmarks: Iterable[str] = tuple(PLACES)) -> dict[tuple[str, str], pd.Series]:
+    """The accuracies of every (benchmark, task), higher is better.
+
+    Raises `AzlibError` where one cannot be had, with the command that fetches it.
+    """
+    return {
+        (name, task): accuracies(name, task) for name in benchmarks for task in PLACES[name].tasks
+    }
+
+
+def over_tasks(
+    accuracy: Mapping[tuple[str, str], pd.Series],
+    row: Callable[[Method, pd.DataFrame, pd.Series], dict[str, Any]],
+    compared: Sequence[Method] = COMPARED,
+    folder: Path = COMMITTED,
+) -> pd.DataFrame:
+    """A row for each method and task where the method is defined.
+
+    Args:
+        accuracy: by (benchmark, task), as `truths` gives it.
+        row: what to measure, from a method, the proxies and the accuracies of the same
+            architectures.
+        compared: the methods.
+        folder: of the score files.
+    """
+    rows = []
+    for (benchmark, task), truth in accuracy.items():
+        parts = frames(benchmark, task, folder)
+        for method in compared:
+            table = joined(parts, method.proxies)
+            if table is None:
+                continue
+            table = table.loc[table.index.intersection(truth.index)]
+            about = {"benchmark": benchmark, "task": task, "method": method.name}
+            rows.append(about | row(method, table, truth.loc[table.index]))
+    return pd.DataFrame(rows)
