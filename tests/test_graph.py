@@ -122,12 +122,13 @@ def test_a_fixed_filter_is_a_pooling_and_a_product_of_features_is_no_layer():
 
     found = values(Net())
     assert found["live_macs"] == 256 * 27 * 4 + 4 * 4 * 14 * 14 + 256 * 2
-    assert (found["live_layers"], found["effective_depth"], found["sharp_depth"]) == (2, 2, 0)
+    assert (found["live_layers"], found["effective_depth"], found["sharp_depth"]) == (2, 2, 1)
 
 
 def test_attention_is_seen_as_its_products():
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     found = values(nn.Sequential(nn.Linear(8, 16), layer), (2, 10, 8))
+    assert found["sharp_depth"] == 2  # queries meet keys, and their products the values
     dense = 10 * (8 * 16 + 3 * 16 * 16 + 16 * 16 + 2 * 16 * 32)
     assert found["live_macs"] == dense + 2 * 10 * 10 * 16
     assert found["live_layers"] == 5

@@ -31,7 +31,8 @@ import numpy as np
 import pandas as pd
 
 from azlib import spaces
-from azlib.aggregation import aggregate, rank
+from azlib.aggregation import AGGREGATIONS, aggregate, rank
+from azlib.companion.assemblies import chosen, greedy
 from azlib.companion.data.truth import named
 from azlib.companion.metrics import kendall
 from azlib.companion.places import PLACES, frames, joined
@@ -115,3 +116,66 @@ def measure(over: Sequence[Part], members: Sequence[str], way: str = "log") -> f
         tau = kendall(aggregate(part.ranks, way, members), part.accuracies)
         taus.setdefault(part.benchmark, []).append(tau)
     return float(np.mean([np.mean(values) for values in taus.values()]))
+
+
+def choice(
+    over: Sequence[Part], candidates: Sequence[str] = CANDIDATES, most: int = MOST
+) -> pd.DataFrame:
+    """Every assembly that the protocol tries, as `assemblies.greedy` lists them, with the logarithm
+    and without (`way`), in this order."""
+    found = []
+    for way in AGGREGATIONS:
+
+        def value(members: Sequence[str], way: str = way) -> float:
+            return measure(over, members, way)
+
+        found.append(greedy(value, candidates, most=most, gain=GAIN).assign(way=way))
+    return pd.concat(found, ignore_index=True)
+
+
+def decided(tried: pd.DataFrame) -> tuple[str, tuple[str, ...], float]:
+    """What the protocol takes of what it tried: the way of joining, the members, the measure."""
+    ends = []
+    for way, rows in tried.groupby("way", sort=False):
+        ends.append((rows.loc[rows["taken"], "kendall_tau"].iloc[-1], str(way), chosen(rows)))
+    value, way, members = max(ends, key=lambda end: end[0])
+    return way, members, float(value)
+
+
+def left_out(over: Sequence[Part], candidates: Sequence[str] = CANDIDATES) -> pd.DataFrame:
+    """What is chosen without each benchmark in turn, and how it ranks the one that was left out.
+
+    One row per benchmark: what was chosen on the others (`way`, `members`), its mean τ over the
+    tasks of the one left out (`left_out`), and that of the choice on all benchmarks (`with_it`).
+    """
+    all_way, all_members, _ = decided(choice(over, candidates))
+    rows = []
+    for name in dict.fromkeys(part.benchmark for part in over):
+        others = [part for part in over if part.benchmark != name]
+        own = [part for part in over if part.benchmark == name]
+        way, members, _ = decided(choice(others, candidates))
+        rows.append(
+            {
+                "benchmark": name,
+                "way": way,
+                "members": ", ".join(members),
+                "left_out": measure(own, members, way),
+                "with_it": measure(own, all_members, all_way),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def rest_of(
+    accuracy: Mapping[tuple[str, str], pd.Series],
+) -> dict[tuple[str, str], pd.Series]:
+    """The accuracies that no choice has seen: of every task the half that is held out.
+
+    Of the vision transformers all are.
+    """
+    found = {}
+    for (benchmark, task), truth in accuracy.items():
+        if benchmark in LEARNT_FROM:
+            truth = truth[~first_half(benchmark, list(truth.index))]
+        found[benchmark, task] = truth
+    return found

@@ -38,8 +38,8 @@ class Operation:
 
     inputs: positions of the operations whose results it reads, one for each time it reads them.
     macs: multiply-accumulates for one image. layer: whether it multiplies by trained weights, as
-    convolutions and linear layers do. spatial: whether it is a layer that sees more than one
-    position (a convolution that is not 1×1). pooling: whether it is a pooling, or a convolution
+    convolutions and linear layers do. spatial: whether what it makes of several positions is learned:
+    a convolution that is not 1×1, or a product of two results, of which attention has two. pooling: whether it is a pooling, or a convolution
     with weights that are not trained.
     """
 
@@ -145,7 +145,8 @@ def _operation(
     if kind not in flop_registry:
         return Operation(sources)
     macs = flop_registry[kind](*args, out_val=results) / 2
-    spatial = convolution and weighted and args[1][0, 0].numel() > 1
+    kernel = convolution and weighted and args[1][0, 0].numel() > 1
+    spatial = kernel or (not weighted and len(sources) > 1)
     return Operation(sources, macs, weighted, spatial)
 
 
@@ -281,10 +282,10 @@ def fewest_poolings(probe: Probe) -> float:
 
 @proxy("sharp_depth", "azlib", shared=True)
 def sharp_depth(probe: Probe) -> float:
-    """Spatial convolutions minus poolings on the live path where that is most; NaN without a path.
+    """Spatial operations minus poolings on the live path where that is most; NaN without a path.
 
-    What a network can make of neighbourhoods: a convolution combines positions in a way that is
-    learned, a pooling in one way only and at the cost of detail. What every path must pass (the
+    What a network can make of several positions: a convolution combines them in a way that is
+    learned, and so does attention; a pooling in one way only and at the cost of detail. What every path must pass (the
     pooling of a stem, say) shifts all alike.
     """
     return extreme(probe.once(live_graph), _sharpness)
