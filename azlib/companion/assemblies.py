@@ -110,39 +110,15 @@ def choose(
     start: Sequence[str] = (),
     repeats: bool = False,
 ) -> pd.DataFrame:
-    """Greedy selection by τ with the accuracies of one data set, see `greedy`."""
-    accuracies = accuracies.loc[logs.index]
+    """Greedy selection: the one change that raises τ most, again and again, until none does.
 
-    def tau(members: Sequence[str]) -> float:
-        return kendall(score(logs, members), accuracies)
-
-    return greedy(tau, candidates, start, repeats)
-
-
-def greedy(
-    measure: Callable[[Sequence[str]], float],
-    candidates: Sequence[str],
-    start: Sequence[str] = (),
-    repeats: bool = False,
-    most: int | None = None,
-    gain: float = 0.0,
-) -> pd.DataFrame:
-    """Greedy selection: the one change that raises a measure most, until none raises it.
-
-    Args:
-        measure: of an assembly; higher is better.
-        candidates: the proxies that may be added. Any member may be dropped.
-        start: the assembly to begin with.
-        repeats: whether a member may be added again, so that it weighs more (selection with
-            replacement, Caruana et al., ICML 2004).
-        most: the largest number of members; None for no limit.
-        gain: by how much a change must raise the measure at least.
-
-    Returns:
-        Every assembly that was tried, one row each: `step`, `change` ("start", "+proxy" or
-        "-proxy"), `kendall_tau` (the measure), `taken` and `proxies`, the members joined by "+".
-        The members of the last row taken are the choice.
+    A change adds a candidate or drops a member. repeats: a member may be added again, so that it
+    weighs more (selection with replacement, Caruana et al., ICML 2004). Returns every assembly
+    that was tried, one row each: `step`, `change` ("start", "+proxy" or "-proxy"), `kendall_tau`,
+    `taken` and `proxies`, the members joined by "+". The members of the last row taken are the
+    choice.
     """
+    accuracies = accuracies.loc[logs.index]
     rows: list[dict[str, Any]] = []
     best = -math.inf
     changes = {"start": tuple(start)} if start else _changes((), candidates, repeats)
@@ -151,16 +127,15 @@ def greedy(
             {
                 "step": step,
                 "change": change,
-                "kendall_tau": measure(members),
+                "kendall_tau": kendall(score(logs, members), accuracies),
                 "taken": False,
                 "proxies": "+".join(members),
             }
             for change, members in changes.items()
-            if most is None or len(members) <= most
         ]
         rows += tried
         top = max(tried, key=lambda row: row["kendall_tau"])
-        if top["kendall_tau"] <= best + gain:
+        if top["kendall_tau"] <= best:
             return pd.DataFrame(rows)
         top["taken"], best = True, top["kendall_tau"]
         changes = _changes(changes[top["change"]], candidates, repeats)

@@ -7,14 +7,16 @@ The protocol, fixed before anything was chosen by it:
    *choosing* half may be looked at: of NAS-Bench-201 on CIFAR-10, of TransNAS-Bench-101 micro on
    its tasks but the odd one, and of NAS-Bench-Macro. All else is *held out*: the other halves, the
    other data sets, the task that was left out, the vision transformers.
-2. **Candidates.** Proxies that mean something on any network, read images only as noise, and cost
-   no more than a pass of AZ-NAS (`CANDIDATES`). What counts operations that one benchmark happens
-   to have (`fewest_poolings`) is none.
+2. **Candidates.** Proxies that mean something on any network, read images only as noise, cost no
+   more than a pass of AZ-NAS, and do not count what is dead (`CANDIDATES`). What counts operations
+   that one benchmark happens to have (`fewest_poolings`) is none, and neither is what reads one
+   kind of layer only (NASWOT needs ReLUs, Zen batch normalisation).
 3. **Measure.** The mean over the benchmarks of the mean τ over their tasks, so that a benchmark of
-   many tasks weighs no more than one of few.
-4. **Choice.** From nothing, the one change (a member added or dropped) that raises the measure
-   most, as long as it raises it by `GAIN`; at most `MOST` members, none twice, no weights. With
-   the logarithm of ranks and without; the better of the two is taken.
+   many tasks weighs no more than one of few. It is taken on a random `SAMPLE` of each half.
+4. **Choice.** Every set of at most `MOST` candidates is tried, none twice, no weights, with the
+   logarithm of ranks and without. Of those within `CLOSE` of the best, the one with the fewest
+   members is taken, and of these the best. (A greedy choice, as in notebook 13, ends at its first
+   member: two proxies together are better than one only if they are the right two.)
 5. **Does the choice itself transfer?** The same with each benchmark left out in turn: τ on the
    choosing half of the one left out, beside that of what was chosen with it.
 6. **Freeze**, and only then read the rest.
@@ -25,26 +27,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import kendalltau
 
 from azlib import spaces
-from azlib.aggregation import AGGREGATIONS, aggregate, rank
-from azlib.companion.assemblies import chosen, greedy
+from azlib.aggregation import AGGREGATIONS, rank
 from azlib.companion.data.truth import named
-from azlib.companion.metrics import kendall
 from azlib.companion.places import PLACES, frames, joined
+from azlib.errors import AzlibError
 from azlib.scoring.files import COMMITTED
 
 CANDIDATES = (
     "expressivity",
     "progressivity",
     "trainability",
-    "complexity",
     "params",
-    "trainable_layers",
     "live_macs",
     "live_layers",
     "live_paths",
@@ -56,7 +57,8 @@ CANDIDATES = (
 )
 LEARNT_FROM = ("nas-bench-201", "transnas-bench-101-micro", "nas-bench-macro")
 MOST = 6
-GAIN = 0.002
+CLOSE = 0.005
+SAMPLE = 1000
 
 
 def first_half(benchmark: str, archs: Sequence[str]) -> np.ndarray:
@@ -80,95 +82,90 @@ class Part:
     accuracies: pd.Series
 
 
-def parts(
+def choosing(
     accuracy: Mapping[tuple[str, str], pd.Series],
-    held_out: bool,
     candidates: Sequence[str] = CANDIDATES,
     folder: Path = COMMITTED,
 ) -> list[Part]:
-    """The halves of what an assembly may be chosen on, one for each benchmark and task.
+    """What an assembly may be chosen on, one part for each benchmark and task.
 
     Args:
         accuracy: by (benchmark, task), as `places.truths` gives it.
-        held_out: whether the other half is wanted; the ranks are those among its architectures.
         candidates: the proxies.
         folder: of the score files.
     """
     found = []
     for (benchmark, task), truth in accuracy.items():
-        if benchmark not in LEARNT_FROM or task in PLACES[benchmark].odd:
-            continue
-        if benchmark == "nas-bench-201" and task != "cifar10" and not held_out:
+        other_set = benchmark == "nas-bench-201" and task != "cifar10"
+        if benchmark not in LEARNT_FROM or task in PLACES[benchmark].odd or other_set:
             continue
         table = joined(frames(benchmark, task, folder), candidates)
-        assert table is not None, f"{benchmark}: not all candidates have been scored"
-        wanted = first_half(benchmark, list(table.index)) != held_out
-        table = table[wanted]
+        if table is None:
+            raise AzlibError(f"{benchmark}: some of {', '.join(candidates)} were not scored there")
+        table = table[first_half(benchmark, list(table.index))]
+        drawn = np.random.default_rng(0).permutation(len(table))[:SAMPLE]
+        table = table.iloc[np.sort(drawn)]
         ranks = pd.DataFrame({c: rank(table[c]) / len(table) for c in table}, index=table.index)
         found.append(Part(benchmark, task, ranks, truth.loc[table.index]))
     return found
 
 
-def measure(over: Sequence[Part], members: Sequence[str], way: str = "log") -> float:
-    """Mean over benchmarks of the mean τ over their tasks, of members joined by `aggregate`."""
-    taus: dict[str, list[float]] = {}
-    for part in over:
-        tau = kendall(aggregate(part.ranks, way, members), part.accuracies)
-        taus.setdefault(part.benchmark, []).append(tau)
-    return float(np.mean([np.mean(values) for values in taus.values()]))
+def tried(over: Sequence[Part], candidates: Sequence[str] = CANDIDATES) -> pd.DataFrame:
+    """τ of every set of at most `MOST` candidates, with the logarithm and without.
 
-
-def choice(
-    over: Sequence[Part], candidates: Sequence[str] = CANDIDATES, most: int = MOST
-) -> pd.DataFrame:
-    """Every assembly that the protocol tries, as `assemblies.greedy` lists them, with the logarithm
-    and without (`way`), in this order."""
+    One row each: `way`, `members` (joined by "+"), `size`, and for every benchmark a column with
+    its mean τ over the tasks.
+    """
+    sets = [m for size in range(1, MOST + 1) for m in combinations(candidates, size)]
+    columns = {"log": np.log, "linear": np.asarray}
     found = []
     for way in AGGREGATIONS:
-
-        def value(members: Sequence[str], way: str = way) -> float:
-            return measure(over, members, way)
-
-        found.append(greedy(value, candidates, most=most, gain=GAIN).assign(way=way))
+        table = pd.DataFrame({"way": way, "members": ["+".join(m) for m in sets]})
+        table["size"] = [len(m) for m in sets]
+        taus: dict[str, list[list[float]]] = {}
+        for part in over:
+            ranks = {c: columns[way](part.ranks[c].to_numpy()) for c in candidates}
+            sums = (np.sum([ranks[c] for c in members], axis=0) for members in sets)
+            of_part = [float(kendalltau(s, part.accuracies).statistic) for s in sums]
+            taus.setdefault(part.benchmark, []).append(of_part)
+        found.append(table.assign(**{b: np.mean(rows, axis=0) for b, rows in taus.items()}))
     return pd.concat(found, ignore_index=True)
 
 
-def decided(tried: pd.DataFrame) -> tuple[str, tuple[str, ...], float]:
-    """What the protocol takes of what it tried: the way of joining, the members, the measure."""
-    ends = []
-    for way, rows in tried.groupby("way", sort=False):
-        ends.append((rows.loc[rows["taken"], "kendall_tau"].iloc[-1], str(way), chosen(rows)))
-    value, way, members = max(ends, key=lambda end: end[0])
-    return way, members, float(value)
+def decided(table: pd.DataFrame, benchmarks: Sequence[str]) -> pd.Series:
+    """The row of what the protocol takes, if it is chosen on these benchmarks; `measure` is added.
+
+    table: as `tried` gives it.
+    """
+    table = table.assign(measure=table[list(benchmarks)].mean(axis="columns"))
+    near = table[table["measure"] >= table["measure"].max() - CLOSE]
+    fewest = near[near["size"] == near["size"].min()]
+    return fewest.loc[fewest["measure"].idxmax()]
 
 
-def left_out(over: Sequence[Part], candidates: Sequence[str] = CANDIDATES) -> pd.DataFrame:
+def left_out(table: pd.DataFrame, benchmarks: Sequence[str]) -> pd.DataFrame:
     """What is chosen without each benchmark in turn, and how it ranks the one that was left out.
 
-    One row per benchmark: what was chosen on the others (`way`, `members`), its mean τ over the
-    tasks of the one left out (`left_out`), and that of the choice on all benchmarks (`with_it`).
+    One row per benchmark: `chosen_without_it` (way and members), its mean τ on the tasks of the one
+    left out (`left_out`), and that of what is chosen on all benchmarks (`with_it`).
     """
-    all_way, all_members, _ = decided(choice(over, candidates))
+    everywhere = decided(table, benchmarks)
     rows = []
-    for name in dict.fromkeys(part.benchmark for part in over):
-        others = [part for part in over if part.benchmark != name]
-        own = [part for part in over if part.benchmark == name]
-        way, members, _ = decided(choice(others, candidates))
+    for name in benchmarks:
+        without = decided(table, [other for other in benchmarks if other != name])
+        text = f"{without['way']}: {without['members']}"
         rows.append(
             {
                 "benchmark": name,
-                "way": way,
-                "members": ", ".join(members),
-                "left_out": measure(own, members, way),
-                "with_it": measure(own, all_members, all_way),
+                "chosen_without_it": text,
+                "left_out": without[name],
+                "with_it": everywhere[name],
             }
         )
     return pd.DataFrame(rows)
 
 
-def rest_of(
-    accuracy: Mapping[tuple[str, str], pd.Series],
-) -> dict[tuple[str, str], pd.Series]:
+def rest_of(accuracy: Mapping[tuple[str, str], pd.Series]) -> dict[tuple[str, str], pd.Series]:
     """The accuracies that no choice has seen: of every task the half that is held out.
 
     Of the vision transformers all are.

@@ -38,9 +38,9 @@ class Operation:
 
     inputs: positions of the operations whose results it reads, one for each time it reads them.
     macs: multiply-accumulates for one image. layer: whether it multiplies by trained weights, as
-    convolutions and linear layers do. spatial: whether what it makes of several positions is learned:
-    a convolution that is not 1×1, or a product of two results, of which attention has two. pooling: whether it is a pooling, or a convolution
-    with weights that are not trained.
+    convolutions and linear layers do. spatial: whether it combines several positions in a way that
+    is learned: a convolution that is not 1×1, or a product of two results, of which attention has
+    two. pooling: whether it is a pooling, or a convolution with weights that are not trained.
     """
 
     inputs: tuple[int, ...]
@@ -285,8 +285,8 @@ def sharp_depth(probe: Probe) -> float:
     """Spatial operations minus poolings on the live path where that is most; NaN without a path.
 
     What a network can make of several positions: a convolution combines them in a way that is
-    learned, and so does attention; a pooling in one way only and at the cost of detail. What every path must pass (the
-    pooling of a stem, say) shifts all alike.
+    learned, and so does attention; a pooling in one way only and at the cost of detail. What every
+    path must pass (the pooling of a stem, say) shifts all alike.
     """
     return extreme(probe.once(live_graph), _sharpness)
 
