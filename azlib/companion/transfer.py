@@ -117,14 +117,15 @@ def tried(over: Sequence[Part], candidates: Sequence[str] = CANDIDATES) -> pd.Da
     its mean τ over the tasks.
     """
     sets = [m for size in range(1, MOST + 1) for m in combinations(candidates, size)]
-    columns = {"log": np.log, "linear": np.asarray}
     found = []
     for way in AGGREGATIONS:
         table = pd.DataFrame({"way": way, "members": ["+".join(m) for m in sets]})
         table["size"] = [len(m) for m in sets]
         taus: dict[str, list[list[float]]] = {}
         for part in over:
-            ranks = {c: columns[way](part.ranks[c].to_numpy()) for c in candidates}
+            ranks = {c: part.ranks[c].to_numpy() for c in candidates}
+            if way == "log":
+                ranks = {c: np.log(values) for c, values in ranks.items()}
             sums = (np.sum([ranks[c] for c in members], axis=0) for members in sets)
             of_part = [float(kendalltau(s, part.accuracies).statistic) for s in sums]
             taus.setdefault(part.benchmark, []).append(of_part)
@@ -176,3 +177,39 @@ def rest_of(accuracy: Mapping[tuple[str, str], pd.Series]) -> dict[tuple[str, st
             truth = truth[~first_half(benchmark, list(truth.index))]
         found[benchmark, task] = truth
     return found
+
+
+def once_each(accuracy: Mapping[tuple[str, str], pd.Series]) -> dict[tuple[str, str], pd.Series]:
+    """Accuracies of the canonical architectures alone: each network counts once."""
+    found = {}
+    for (benchmark, task), truth in accuracy.items():
+        space = spaces.get(str(named(benchmark).space))
+        found[benchmark, task] = truth[[space.canonical(arch) == arch for arch in truth.index]]
+    return found
+
+
+def findings(numbers: pd.DataFrame, gaps: pd.DataFrame, without: pd.DataFrame) -> list[str]:
+    """What the held-out data say about the assembly, in sentences that follow from the numbers.
+
+    Args:
+        numbers: rows of `elsewhere.taus` on the held-out data.
+        gaps: rows of `elsewhere.against` with the columns opponent and verdict.
+        without: as `left_out` gives it.
+    """
+    sentences = []
+    vits = "autoformer-tiny"
+    for opponent, rows in gaps.groupby("opponent", sort=False):
+        cnns, ours = rows[rows["benchmark"] != vits], rows["verdict"]
+        behind = rows[ours == "is behind"]
+        named_tasks = ", ".join(behind["task"]) or "none"
+        sentences.append(
+            f"az-transfer is ahead of {opponent} on {(cnns['verdict'] == 'is ahead of').sum()} of "
+            f"{len(cnns)} tasks of convolutional networks, intervals leaving out 0; behind on: "
+            f"{named_tasks}."
+        )
+    lost = (without["with_it"] - without["left_out"]).max()
+    sentences.append(
+        f"Chosen without a benchmark, an assembly ranks it at most {lost:.3f} of τ worse than the "
+        "one that was chosen with it."
+    )
+    return sentences
