@@ -92,7 +92,8 @@ def left_over(
             table = table.loc[table.index.intersection(truth.index)]
             accuracies, controls = truth.loc[table.index], table[list(HELD_FIXED)]
             fifths = pd.qcut(table["live_macs"].rank(method="first"), 5, labels=False)
-            depths = table[list(HELD_FIXED[1:])].astype(str).agg("/".join, axis=1)
+            alike = [*(table[held] for held in HELD_FIXED[1:]), fifths]
+            groups = table.groupby(alike, dropna=False).ngroup()
             partial = partial_spearman(table[name], accuracies, controls)
             rows.append(
                 {
@@ -102,9 +103,7 @@ def left_over(
                     "n": len(table),
                     "tau": kendall(table[name], accuracies),
                     **dict(zip(("partial", "low", "high"), partial, strict=True)),
-                    "within": within_groups(
-                        table[name], accuracies, depths + "/" + fifths.astype(str)
-                    ),
+                    "within": within_groups(table[name], accuracies, groups),
                 }
             )
     return pd.DataFrame(rows)
