@@ -27,6 +27,8 @@ INITIALISATIONS = (
     "plain_uni",
 )
 """Names of the weight initialisations that the paper's code compares; the first is the paper's."""
+BY_NETWORK = ("own", "supernet")
+"""Initialisations that only networks with a method for them know: `initialise` and `inherit`."""
 LARGEST_SEED = 2**63 - 1
 LARGEST_BATCH = 65_536  # images
 LARGEST_RESOLUTION = 4_096  # pixels along a side
@@ -41,7 +43,11 @@ class ScoreSettings:
     proxies: names of registered proxies, each once.
     input_shape: (B, C, H, W) for images, or another shape with the batch first.
     init: how weights are drawn, one of `INITIALISATIONS`; "own" asks the network itself (vision
-        transformers bring their own rule); None keeps the weights that the network has.
+        transformers bring their own rule); "supernet" slices them from one network, the largest of
+        the search space, which is drawn from the seed alone, so that networks of the same seed
+        share all weights that they have in common (AutoFormer spaces only); None keeps the weights
+        that the network has. Inputs and signs depend on the architecture too in every case, and
+        so do the weights of proxies that are defined with an initialisation of their own.
     batch_statistics: whether normalisation layers use the statistics of the batch while the AZ-NAS
         proxies are read, as the paper does for CNNs. False uses running statistics, as it does for
         vision transformers.
@@ -67,8 +73,8 @@ class ScoreSettings:
             raise AzlibError("no proxy given: name at least one, such as expressivity")
         check_shape(self.input_shape)
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
-        if self.init not in (None, "own", *INITIALISATIONS):
-            raise unknown("initialisation", self.init, ("own", *INITIALISATIONS))
+        if self.init not in (None, *BY_NETWORK, *INITIALISATIONS):
+            raise unknown("initialisation", self.init, (*BY_NETWORK, *INITIALISATIONS))
         if not isinstance(self.batch_statistics, bool):
             raise AzlibError(f"batch_statistics={self.batch_statistics!r}: expected True or False")
         if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", str(self.device)):
@@ -82,7 +88,7 @@ class ScoreSettings:
 
         preset: a name in `space.presets`, by default "paper". changes: fields of this class, and
         `batch` and `resolution`; None leaves what the space says.
-        Raises `AzlibError` for an unknown preset and for values out of range.
+        Raises `AzlibError` for an unknown preset, for values out of range, and as `suited_to` does.
         """
         preset = "paper" if preset is None else preset
         if preset not in space.presets:
@@ -94,7 +100,16 @@ class ScoreSettings:
             init=space.init,
             batch_statistics=space.batch_statistics,
         )
-        return settings.sized(batch, resolution).changed(**changes)
+        return settings.sized(batch, resolution).changed(**changes).suited_to(space)
+
+    def suited_to(self, space: SearchSpace) -> ScoreSettings:
+        """The same settings. Raises `AzlibError` for a supernet that a space does not have."""
+        if self.init == "supernet" and not space.supernet:
+            raise AzlibError(
+                f'init="supernet": the space {space.name} has no supernet, the AutoFormer spaces '
+                f"have one; its own initialisation is {space.init!r}"
+            )
+        return self
 
     def changed(self, **changes: Any) -> ScoreSettings:
         """A copy with other values; those that are None stay. `batch` and `resolution` resize."""

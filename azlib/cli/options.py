@@ -47,7 +47,10 @@ class ScoreOptions:
     resolution: Annotated[int | None, typer.Option(help="pixels along each side of the images")] = (
         None
     )
-    init: Annotated[str | None, typer.Option(help="how weights are drawn")] = None
+    init: Annotated[
+        str | None,
+        typer.Option(help="how weights are drawn: by name, or supernet (autoformer spaces)"),
+    ] = None
     batch_statistics: Annotated[
         bool | None,
         typer.Option(

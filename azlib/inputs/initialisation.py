@@ -15,7 +15,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from azlib.errors import unknown
+from azlib.errors import AzlibError, unknown
 
 Draw = Callable[[Tensor, tuple[int, int], "torch.Generator | None"], Tensor]
 """Fills a weight, given its fan-in and fan-out and a random stream."""
@@ -87,6 +87,20 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
             for name, parameter in module.named_parameters(recurse=False):
                 if _is_layer_scale(name, parameter):
                     parameter.fill_(1.0)
+
+
+def inherit(model: nn.Module, seed: int) -> None:
+    """Gives a network the weights that it shares with all others of its space at this seed.
+
+    The networks of a space with a supernet have a method for it, `inherit(seed)`.
+    Raises `AzlibError` for any other network.
+    """
+    if not hasattr(model, "inherit"):
+        raise AzlibError(
+            f'init="supernet": {type(model).__name__} has no supernet to take its weights from, '
+            "networks of the AutoFormer spaces have one; name another initialisation"
+        )
+    model.inherit(seed)  # type: ignore[operator]
 
 
 def _is_layer_scale(name: str, parameter: Tensor) -> bool:

@@ -63,7 +63,8 @@ def score(
         init: how the weights of convolutions and linear layers are drawn (see
             `settings.INITIALISATIONS`); normalisation layers get weight 1, layer scales too, and
             other parameters keep the model's values. So every network starts from one rule, as in
-            the paper, and a trained one is scored as an architecture. None keeps all weights that
+            the paper, and a trained one is scored as an architecture. "supernet" is for networks
+            of the AutoFormer spaces (see `ScoreSettings.init`). None keeps all weights that
             the model has, those of its own initialisation or of its training; then networks of
             different authors also differ by how they start, and a block whose scale starts at
             zero is left out of trainability.

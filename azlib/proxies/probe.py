@@ -16,10 +16,10 @@ from azlib.block_finder import FoundBlocks, find
 from azlib.errors import AzlibError, AzlibWarning, out_of_memory, reason
 from azlib.inputs import generator
 from azlib.inputs.images import batch as source_batch
-from azlib.inputs.initialisation import initialise
+from azlib.inputs.initialisation import inherit, initialise
 from azlib.proxies.registry import Proxy
 from azlib.running import differentiable, forward, logits_of, unfused
-from azlib.settings import ScoreSettings
+from azlib.settings import BY_NETWORK, ScoreSettings
 from azlib.trace import Trace, trace
 
 _LONG = 1e11  # multiply-accumulates of one pass of the batch, about a minute of scoring
@@ -72,17 +72,25 @@ class Probe:
         init: an initialisation, or None for that of the settings. Where the settings keep the
         network's own weights (`init=None`), nothing is drawn whatever a proxy asks for.
         """
-        wanted = init or self.settings.init
-        if wanted is not None and self.settings.init is not None:
+        usual = self.settings.init
+        wanted = init or usual
+        if wanted is not None and usual is not None:
             if wanted != self._drawn:
-                if self.settings.init == "own" != wanted:  # what the method does not draw
-                    initialise(self.model, "own", self.stream("weights"))
-                initialise(self.model, wanted, self.stream("weights"))
+                if usual in BY_NETWORK and usual != wanted:  # what the method does not draw
+                    self._draw(usual)
+                self._draw(wanted)
                 self._drawn = wanted
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._NormBase):
                     module.reset_running_stats()
         self.model.train()
+
+    def _draw(self, method: str) -> None:
+        """Gives the model the weights of an initialisation, or those of its space's supernet."""
+        if method == "supernet":
+            inherit(self.model, self.seed)
+        else:
+            initialise(self.model, method, self.stream("weights"))
 
     def stream(self, name: str) -> torch.Generator:
         """The random stream of this network and seed that bears a name."""

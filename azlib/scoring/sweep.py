@@ -102,6 +102,7 @@ def sweep(
 
 def _checked(space: SearchSpace, settings: ScoreSettings) -> ScoreSettings:
     """The settings with names resolved; refuses now what every architecture would fail on."""
+    settings = settings.suited_to(space)
     from azlib.inputs import generator
     from azlib.inputs.images import batch
     from azlib.proxies import REGISTRY, check_device, names

@@ -35,7 +35,8 @@ class Live:
     scores. settings: how to score; by default what the space says. proxies: what the search ranks
     by, where one that is listed twice has twice the weight; by default those of the settings.
 
-    Raises `AzlibError` for a proxy that is ranked by but not scored, and a seed out of range.
+    Raises `AzlibError` for a proxy that is ranked by but not scored, for a seed out of range, and
+    for settings that the space does not suit.
     """
 
     space: SearchSpace
@@ -45,7 +46,7 @@ class Live:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        settings = self.settings or ScoreSettings.for_space(self.space)
+        settings = (self.settings or ScoreSettings.for_space(self.space)).suited_to(self.space)
         ranked = tuple(self.proxies) or settings.proxies
         for name in ranked:
             if name not in settings.proxies:

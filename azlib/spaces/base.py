@@ -62,6 +62,9 @@ class SearchSpace(Protocol):
     """The proxies that rank its architectures."""
     init: ClassVar[str] = "kaiming_norm_fanin"
     """The initialisation that its networks are scored with, see `ScoreSettings.init`."""
+    supernet: ClassVar[bool] = False
+    """Whether its networks have a method `inherit(seed)`, by which each takes its weights from one
+    supernet that depends on the seed and on what all networks of the space share."""
     batch_statistics: ClassVar[bool] = True
     """Whether they are scored with the statistics of the batch, see `ScoreSettings`."""
     presets: ClassVar[Mapping[str, Preset]] = MappingProxyType({"paper": Preset(64)})

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from azlib.errors import AzlibError
+from azlib.inputs import generator as stream
 from azlib.spaces.autoformer.cost import MAX_DISTANCE, PATCH, PATCH_VALUES, TABLE_ROWS
 from azlib.spaces.autoformer.text import HEAD_DIM, Structure
 
-# A linear layer without the draw of its constructor, which takes longer than that of `initialise`.
+# Layers without the draws of their constructors, which would take longer than those of `initialise`
+# and leave a trace in torch's generator.
 _linear = partial(nn.utils.skip_init, nn.Linear)
+_convolution = partial(nn.utils.skip_init, nn.Conv2d)
 
 
 class AutoFormerNetwork(nn.Module):
@@ -31,6 +34,8 @@ class AutoFormerNetwork(nn.Module):
         side: the number of patches along a side of the images.
         logit_scale: what multiplies the attention logits, see `AutoFormer`.
         drop_path: the rate at which each block drops its residual branches in training.
+        largest: the structure of the supernet that `inherit` slices; by default the network is a
+            supernet itself.
     """
 
     primary_blocks: list[str]
@@ -42,11 +47,13 @@ class AutoFormerNetwork(nn.Module):
         side: int,
         logit_scale: str,
         drop_path: Sequence[float],
+        largest: Structure | None = None,
     ) -> None:
         super().__init__()
         c, tokens = structure.embed, side**2 + 1
         self.image = (3, side * PATCH, side * PATCH)
-        self.patches = nn.Conv2d(3, c, PATCH, stride=PATCH)
+        self.largest = structure if largest is None else largest
+        self.patches = _convolution(3, c, PATCH, stride=PATCH)
         self.class_token = nn.Parameter(torch.empty(1, 1, c))
         self.positions = nn.Parameter(torch.empty(1, tokens, c))
         self.blocks = nn.Sequential()
@@ -89,6 +96,25 @@ class AutoFormerNetwork(nn.Module):
                     value.normal_(std=0.02, generator=generator)
                 parameter.copy_(value)
 
+    @torch.no_grad()
+    def inherit(self, seed: int) -> None:
+        """Takes all weights from the supernet of a seed, as the authors do when they search.
+
+        The supernet is the largest network of the space. Every weight is the leading part of the
+        supernet's weight of the same name: the first rows and columns of a matrix, the first
+        channels of an embedding. Of the rows that make queries, keys and values, a layer with
+        fewer heads takes the first of each kind. AutoFormer stores these rows in turn (a query, a
+        key, a value, the next query) and slices every third, which is the same. So two networks
+        share all weights that both have.
+        """
+        side = self.image[1] // PATCH
+        whole = _supernet_weights(self.largest, self.head.out_features, side, seed)
+        for name, parameter in self.named_parameters():
+            kinds = 3 if ".qkv." in name else 1
+            shape = (kinds, parameter.shape[0] // kinds, *parameter.shape[1:])
+            of_kind = whole[name].unflatten(0, (kinds, -1))
+            parameter.copy_(of_kind[tuple(map(slice, shape))].flatten(0, 1))
+
     def forward(self, images: Tensor) -> Tensor:
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]
         if not tracing and tuple(images.shape[1:]) != self.image:
@@ -100,6 +126,16 @@ class AutoFormerNetwork(nn.Module):
         x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.positions
         x = self.norm(self.blocks(x))
         return self.head(x[:, 1:].mean(dim=1))  # average of the patches, without the class token
+
+
+@lru_cache(maxsize=1)  # a sweep goes from seed to seed, and a search has one
+def _supernet_weights(
+    largest: Structure, num_classes: int, side: int, seed: int
+) -> Mapping[str, Tensor]:
+    """The weights of the supernet by their names, drawn from these arguments alone."""
+    network = AutoFormerNetwork(largest, num_classes, side, "search", [0.0] * largest.depth)
+    network.initialise(stream(seed, str(largest), "supernet"))
+    return {name: weight.detach() for name, weight in network.named_parameters()}
 
 
 class Residual(nn.Module):

@@ -29,7 +29,9 @@ class AutoFormer(SearchSpace):
     """One of the three spaces of vision transformers, within a range of parameters.
 
     These networks are scored with an initialisation of their own
-    (`AutoFormerNetwork.initialise`), with running statistics and without progressivity.
+    (`AutoFormerNetwork.initialise`), with running statistics and without progressivity. With
+    `ScoreSettings.init` "supernet" they are scored as the authors did, as slices of one supernet
+    (`AutoFormerNetwork.inherit`).
 
     Attributes:
         size: "tiny", "small" or "base".
@@ -52,6 +54,7 @@ class AutoFormer(SearchSpace):
 
     proxies: ClassVar[tuple[str, ...]] = ("expressivity", "trainability", "complexity")
     init: ClassVar[str] = "own"
+    supernet: ClassVar[bool] = True
     batch_statistics: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Preset]] = MappingProxyType(
         {"paper": Preset(64, 224), "cpu": Preset(4, 112)}
@@ -203,8 +206,6 @@ class AutoFormer(SearchSpace):
             AzlibError: for a malformed architecture, an impossible rate or size, and a network
                 too large to be built.
         """
-        import torch
-
         from azlib.spaces.autoformer.network import AutoFormerNetwork
 
         structure = self.parse(arch)
@@ -213,16 +214,14 @@ class AutoFormer(SearchSpace):
         check_network(self.name, count_params(structure, resolution, self.num_classes))
         if not 0 <= drop_path < 1:
             raise AzlibError(f"drop_path is {drop_path}: give a rate from 0 to below 1.")
-        # Some layers draw weights when they are made. `initialise` replaces these, so the draws
-        # must leave no trace in torch's generator.
-        with torch.random.fork_rng(devices=[]):
-            network = AutoFormerNetwork(
-                structure,
-                num_classes=self.num_classes,
-                side=resolution // PATCH,
-                logit_scale=self.logit_scale,
-                drop_path=np.linspace(0, drop_path, max(self.choices.depth)).tolist(),
-            )
+        network = AutoFormerNetwork(
+            structure,
+            num_classes=self.num_classes,
+            side=resolution // PATCH,
+            logit_scale=self.logit_scale,
+            drop_path=np.linspace(0, drop_path, max(self.choices.depth)).tolist(),
+            largest=self.choices.largest,
+        )
         network.initialise(rng)
         return network
 

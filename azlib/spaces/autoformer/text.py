@@ -27,6 +27,12 @@ class Choices(NamedTuple):
     mlp: tuple[float, ...]
     heads: tuple[int, ...]
 
+    @property
+    def largest(self) -> Structure:
+        """The largest network, of which all others are slices."""
+        depth = max(self.depth)
+        return Structure(max(self.embed), (max(self.mlp),) * depth, (max(self.heads),) * depth)
+
 
 SIZES = MappingProxyType(
     {
