@@ -50,6 +50,19 @@ def test_three_seeds_are_three_pairs():
     np.testing.assert_allclose(found, np.mean(pairs, axis=0))
 
 
+def test_within_groups_only_their_own_networks_are_ranked():
+    table = scores()
+    groups = {f"a{i}": i % 2 for i in range(20)}
+    found = between_seeds({"own": table}, PROXIES, groups)
+    alone = [
+        between_seeds({"own": table[table["arch"].map(groups) == group]}, PROXIES)
+        for group in (0, 1)
+    ]
+    assert (found["n"] == 10).all()
+    for column in ("kendall_tau", "tau_low", "tau_high"):
+        np.testing.assert_allclose(found[column], (alone[0][column] + alone[1][column]) / 2)
+
+
 def test_tasks_are_averaged_over_seeds_and_leave_out_networks_without_accuracy():
     table = scores()
     archs = [f"a{i}" for i in range(20)]

@@ -7,7 +7,7 @@ and how far a seed agrees with their accuracies.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import pandas as pd
 
@@ -19,27 +19,36 @@ TOTAL = "AZ-NAS"
 """The name of the log-rank sum among the scores."""
 
 
-def between_seeds(frames: Mapping[str, pd.DataFrame], proxies: Sequence[str]) -> pd.DataFrame:
+def between_seeds(
+    frames: Mapping[str, pd.DataFrame],
+    proxies: Sequence[str],
+    groups: Mapping[str, object] | None = None,
+) -> pd.DataFrame:
     """τ between the orders of every two seeds, averaged over these pairs.
 
     Args:
         frames: scores by the name of what is compared, one row per (arch, seed), every seed with
             the same architectures.
         proxies: whose log-rank sum, among these architectures, is looked at beside each of them.
+        groups: the group of each architecture. Then only architectures of one group are ranked
+            against each other, and τ and the bounds of its interval are averaged over the groups.
 
     Returns:
         A row for each name and score, with the columns `weights`, `score`, `kendall_tau`,
-        `tau_low`, `tau_high` (95 %, over architectures) and `n`.
+        `tau_low`, `tau_high` (95 %, over the architectures of a group) and `n` of a group.
     """
     rows = []
     for name, scores in frames.items():
-        seeds = [
-            dict(_columns(of_seed.set_index("arch").sort_index(), proxies))
-            for _, of_seed in scores.groupby("seed")
-        ]
-        for score in seeds[0]:
-            pairs = [(first[score], second[score]) for first, second in combinations(seeds, 2)]
-            rows.append({"weights": name, "score": score} | _shown(pairs))
+        group = scores["arch"].map(groups) if groups is not None else pd.Series(0, scores.index)
+        pairs: dict[str, list[tuple[pd.Series, pd.Series]]] = {}
+        for _, of_group in scores.groupby(group):
+            seeds = [
+                dict(_columns(of_seed.set_index("arch").sort_index(), proxies))
+                for _, of_seed in of_group.groupby("seed")
+            ]
+            for (first, second), score in product(combinations(seeds, 2), seeds[0]):
+                pairs.setdefault(score, []).append((first[score], second[score]))
+        rows += [{"weights": name, "score": score} | _shown(of) for score, of in pairs.items()]
     return pd.DataFrame(rows)
 
 
