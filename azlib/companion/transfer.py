@@ -14,8 +14,9 @@ The protocol, fixed before anything was chosen by it:
 3. **Measure.** The mean over the benchmarks of the mean τ over their tasks, so that a benchmark of
    many tasks weighs no more than one of few. It is taken on a random `SAMPLE` of each half.
 4. **Choice.** Every set of at most `MOST` candidates is tried, none twice, no weights, with the
-   logarithm of ranks and without. Of those within `CLOSE` of the best, the one with the fewest
-   members is taken, and of these the best. (A greedy choice, as in notebook 13, ends at its first
+   logarithm of ranks and without. One member must count size (`SIZES`): in a space whose networks
+   differ only in width, every count of layers is the same for all. Of the sets within `CLOSE` of
+   the best, the one with the fewest members is taken, and of these the best. (A greedy choice, as in notebook 13, ends at its first
    member: two proxies together are better than one only if they are the right two.)
 5. **Does the choice itself transfer?** The same with each benchmark left out in turn: τ on the
    choosing half of the one left out, beside that of what was chosen with it.
@@ -56,6 +57,7 @@ CANDIDATES = (
     "mean_sharp_depth",
 )
 LEARNT_FROM = ("nas-bench-201", "transnas-bench-101-micro", "nas-bench-macro")
+SIZES = ("params", "live_macs")
 MOST = 6
 CLOSE = 0.005
 SAMPLE = 1000
@@ -111,12 +113,13 @@ def choosing(
 
 
 def tried(over: Sequence[Part], candidates: Sequence[str] = CANDIDATES) -> pd.DataFrame:
-    """τ of every set of at most `MOST` candidates, with the logarithm and without.
+    """τ of every set that may be chosen, with the logarithm and without.
 
     One row each: `way`, `members` (joined by "+"), `size`, and for every benchmark a column with
     its mean τ over the tasks.
     """
-    sets = [m for size in range(1, MOST + 1) for m in combinations(candidates, size)]
+    small = (m for size in range(1, MOST + 1) for m in combinations(candidates, size))
+    sets = [members for members in small if set(members) & set(SIZES)]
     found = []
     for way in AGGREGATIONS:
         table = pd.DataFrame({"way": way, "members": ["+".join(m) for m in sets]})
