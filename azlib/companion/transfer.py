@@ -16,8 +16,9 @@ The protocol, fixed before anything was chosen by it:
 4. **Choice.** Every set of at most `MOST` candidates is tried, none twice, no weights, with the
    logarithm of ranks and without. One member must count size (`SIZES`): in a space whose networks
    differ only in width, every count of layers is the same for all. Of the sets within `CLOSE` of
-   the best, the one with the fewest members is taken, and of these the best. (A greedy choice, as in notebook 13, ends at its first
-   member: two proxies together are better than one only if they are the right two.)
+   the best, the one with the fewest members is taken, and of these the best. (A greedy choice, as
+   in notebook 13, ends at its first member: two proxies together are better than one only if they
+   are the right two.)
 5. **Does the choice itself transfer?** The same with each benchmark left out in turn: τ on the
    choosing half of the one left out, beside that of what was chosen with it.
 6. **Freeze**, and only then read the rest.
