@@ -44,9 +44,11 @@ ASSEMBLIES: dict[str, tuple[str, ...]] = {
         "fewest_poolings",
         "epe_nas",
     ),
+    "az-transfer": ("trainability", "live_macs", "sharp_depth", "mean_sharp_depth"),
 }
-"""Proxies by the name of their assembly: the paper's, the same with live MACs for complexity, and
-two that notebook 13 chooses. A proxy that stands twice weighs twice."""
+"""Proxies by the name of their assembly: the paper's, the same with live MACs for complexity, two
+that notebook 13 chooses for NAS-Bench-201, and one that notebook 24 chooses for any space. A proxy
+that stands twice weighs twice."""
 AGGREGATIONS = ("log", "linear")
 
 
