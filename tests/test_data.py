@@ -25,7 +25,15 @@ import torch
 
 from azlib import cli, spaces
 from azlib.companion import benchmarks
-from azlib.companion.data import RAW, accuracies, cache, check_same, ground_truth, truth
+from azlib.companion.data import (
+    RAW,
+    accuracies,
+    available,
+    cache,
+    check_same,
+    ground_truth,
+    truth,
+)
 from azlib.errors import AzlibError
 from azlib.spaces.autoformer import PUBLISHED, AutoFormer
 
@@ -132,6 +140,7 @@ def connect(server, folder, monkeypatch):
     """Points azlib to the server and to a cache that does not exist yet."""
     monkeypatch.setattr(cache, "ADDRESS", f"http://127.0.0.1:{server.server_address[1]}")
     monkeypatch.setattr(cache, "TIMEOUT", 0.5)
+    monkeypatch.setattr(cache, "PATIENCE", 0.5)
     monkeypatch.setenv("AZLIB_CACHE", str(folder))
     monkeypatch.delenv("OFFLINE", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -301,6 +310,41 @@ def test_offline_reads_the_cache_and_fetches_nothing(server, monkeypatch):
     ground_truth("timm")
     monkeypatch.setenv("OFFLINE", "1")
     assert len(ground_truth("timm")) == len(server.asked) == 1
+
+
+def test_what_can_be_had_is_said(server, monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setenv("OFFLINE", "1")
+    assert not available("timm", say=lines.append)
+    (said,) = lines
+    assert said.startswith("without timm, as ") and "fetch it with `azlib data timm`" in said
+    monkeypatch.setenv("OFFLINE", "")
+    assert available("timm", say=lines.append) and held() == ["timm_results-imagenet.csv"]
+    assert available("timm", fetch=False, say=lines.append) and len(lines) == 2
+    cache.folder().joinpath("timm_results-imagenet.csv").write_bytes(b"")
+    with pytest.raises(AzlibError, match="is damaged"):
+        available("timm")
+    with pytest.raises(AzlibError, match="Did you mean 'timm'"):
+        available("tim")
+
+
+def test_a_dead_network_is_waited_for_once(server, monkeypatch):
+    """Nobody answers, and looking up the name takes for ever."""
+    asked, released = [], threading.Event()
+
+    def silence(*arguments, **_):
+        asked.append(arguments)
+        released.wait(10)
+
+    monkeypatch.setattr(cache, "ADDRESS", "http://nobody.invalid")
+    monkeypatch.setattr(cache.requests, "head", silence)
+    start = time.perf_counter()
+    lines: list[str] = []
+    assert not any(available(name, say=lines.append) for name in truth.BENCHMARKS)
+    released.set()
+    assert time.perf_counter() - start < 2 and len(asked) == 1
+    assert len(lines) == len(truth.BENCHMARKS)
+    assert all("no connection to nobody.invalid" in line for line in lines)
 
 
 def test_nas_bench_201_falls_back_to_the_embedded_table(server, monkeypatch):

@@ -6,10 +6,12 @@ in it whole and with the right checksum, or not at all.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,7 +24,8 @@ with needs("pooch", "companion"):
     import requests
 
 ADDRESS = "https://raw.githubusercontent.com"
-TIMEOUT = 30.0  # seconds without an answer
+TIMEOUT = 30.0  # seconds without an answer, where somebody asked to fetch
+PATIENCE = 4.0  # the same where something else was asked for, which can do without
 
 
 class Unreachable(AzlibError):
@@ -73,12 +76,13 @@ def held(file: RawFile, command: str) -> Path:
     return path
 
 
-def fetch(file: RawFile, command: str) -> Path:
+def fetch(file: RawFile, command: str, patience: float | None = None) -> Path:
     """Fetches a file unless the cache holds it whole; a damaged one is replaced.
 
     Args:
         file: the file.
         command: what to run to try again, for messages.
+        patience: how many seconds to wait for an answer; by default `TIMEOUT`.
 
     Returns:
         The path of the file.
@@ -88,20 +92,24 @@ def fetch(file: RawFile, command: str) -> Path:
         AzlibError: what came is not the file, or the cache cannot be written.
     """
     url = f"{ADDRESS}/{file.place}"
+    patience = TIMEOUT if patience is None else patience
+    download = functools.partial(_download, patience=patience)
     cache = pooch.create(
         folder(), ADDRESS, registry={file.name: file.sha256}, urls={file.name: url}
     )
     pooch.get_logger().setLevel(logging.WARNING)  # the commands say themselves what they do
-    with _explained(file, url, command):
-        return Path(cache.fetch(file.name, downloader=_download))
+    with _explained(file, url, command, patience):
+        return Path(cache.fetch(file.name, downloader=download))
 
 
-def _download(url: str, path: str, cache: pooch.Pooch) -> None:
+def _download(url: str, path: str, cache: pooch.Pooch, patience: float) -> None:
     """Writes what an address sends to a file of pooch's, with a bar if it takes long.
 
     Pooch's own downloader leaves the connection open when it fails.
     """
-    with requests.get(url, stream=True, timeout=TIMEOUT) as answer:
+    if not answers(ADDRESS, patience):
+        raise requests.ConnectionError
+    with requests.get(url, stream=True, timeout=patience) as answer:
         answer.raise_for_status()
         bar = tqdm(desc=Path(url).name, unit="B", unit_scale=True, delay=1)
         with bar, open(path, "wb") as file:
@@ -109,8 +117,28 @@ def _download(url: str, path: str, cache: pooch.Pooch) -> None:
                 bar.update(file.write(block))
 
 
+@functools.cache
+def answers(address: str, patience: float) -> bool:
+    """Whether a server says anything within so many seconds; it is asked once in a process.
+
+    It is asked in a thread: looking up its name knows no time limit, and each of the several
+    addresses that a name may have is given one of its own.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        with suppress(requests.RequestException):
+            requests.head(address, timeout=patience)
+            answered.set()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(patience)
+    return answered.is_set()
+
+
 @contextmanager
-def _explained(file: RawFile, url: str, command: str) -> Iterator[None]:
+def _explained(file: RawFile, url: str, command: str, patience: float) -> Iterator[None]:
     """Turns whatever can go wrong with a download into one line."""
     server = url.split("/")[2]
     again = f"nothing was kept; try again with `{command}`"
@@ -125,9 +153,9 @@ def _explained(file: RawFile, url: str, command: str) -> Iterator[None]:
         ) from error
     except requests.RequestException as error:
         if isinstance(error, requests.Timeout) or "timed out" in str(error):
-            why = f"{server} did not answer within {TIMEOUT:g} s when asked for {file.name}"
+            why = f"{server} did not answer within {patience:g} s when asked for {file.name}"
         else:
-            why = f"no connection to {server}, which has {file.name}"
+            why = f"no connection to {server}, which has {file.name}, within {patience:g} s"
         raise Unreachable(f"{why}; {again}, or work without the network: OFFLINE=1") from error
     except ValueError as error:  # pooch: the checksum
         raise AzlibError(

@@ -63,9 +63,9 @@ class Benchmark:
             for (home, authors, licence), size in found.items()
         ]
 
-    def fetch(self) -> list[Path]:
+    def fetch(self, patience: float | None = None) -> list[Path]:
         """The paths of its files, which are fetched unless the cache holds them whole."""
-        return [cache.fetch(file, self.command) for file in self.files]
+        return [cache.fetch(file, self.command, patience) for file in self.files]
 
     def paths(self, fetch: bool, say: Callable[[str], None]) -> list[Path]:
         """The paths of its files, which are fetched where they are missing, if that is allowed.
@@ -80,8 +80,9 @@ class Benchmark:
                     f"{error.args[0]} is not there: fetch it with `{self.command}`"
                 ) from error
         size = sum(file.size for file in self.files) / 1e6
-        say(f"fetching the accuracies of {self.name}, {size:.1f} MB, into {cache.folder()}")
-        return self.fetch()
+        if cache.answers(cache.ADDRESS, cache.PATIENCE):
+            say(f"fetching the accuracies of {self.name}, {size:.1f} MB, into {cache.folder()}")
+        return self.fetch(cache.PATIENCE)
 
 
 _VIT_TASKS = (
@@ -186,6 +187,32 @@ def accuracies(
     if task not in benchmark.tasks:
         raise unknown(f"task of {name}", task, benchmark.tasks)
     return ground_truth(name, fetch, say)[task].dropna()
+
+
+def available(name: str, fetch: bool | None = None, say: Callable[[str], None] = print) -> bool:
+    """Whether the table of a benchmark can be had, for code that can do without it.
+
+    It can if the cache holds it, or if it is fetched now. If not, one line says why and which
+    command fetches it. A server that does not answer is waited for a few seconds, and only once.
+
+        if available("nas-bench-macro"):
+            macro = ground_truth("nas-bench-macro")
+
+    A notebook that is nothing without some benchmarks names them in a parameter `benchmarks`
+    instead, a list: then `azlib figures` leaves it alone where one of them cannot be had.
+
+    Arguments are those of `ground_truth`.
+
+    Raises:
+        AzlibError: an unknown name, or a file that is damaged.
+    """
+    benchmark = named(name)
+    try:
+        benchmark.paths(not cache.offline() if fetch is None else fetch, say)
+    except cache.Unreachable as error:
+        say(f"without {name}, as {error}")
+        return False
+    return True
 
 
 def nas_bench_201(fetch: bool | None = None, say: Callable[[str], None] = print) -> str:
