@@ -8,6 +8,10 @@ from pathlib import Path
 # is imported, which is why it is set before anything else is.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# No test waits for a network, or depends on what the user has fetched.
+os.environ["OFFLINE"] = "1"
+os.environ["AZLIB_CACHE"] = os.devnull
+
 import pytest
 import torch
 from hypothesis import settings

@@ -13,7 +13,9 @@ from azlib.companion.data.truth import (
     Benchmark,
     accuracies,
     available,
+    check_official,
     check_same,
+    complete,
     ground_truth,
     nas_bench_201,
 )
@@ -25,7 +27,9 @@ __all__ = [
     "RawFile",
     "accuracies",
     "available",
+    "check_official",
     "check_same",
+    "complete",
     "ground_truth",
     "nas_bench_201",
 ]

@@ -27,9 +27,11 @@ ADDRESS = "https://raw.githubusercontent.com"
 TIMEOUT = 30.0  # seconds without an answer, where somebody asked to fetch
 PATIENCE = 4.0  # the same where something else was asked for, which can do without
 
+_answered: dict[str, bool] = {}  # address → whether it has, so that no process waits twice
 
-class Unreachable(AzlibError):
-    """A file could not be fetched because there is no network, or none that answers."""
+
+class NotFetched(AzlibError):
+    """A file is not in the cache and was not fetched, whatever the reason."""
 
 
 def folder() -> Path:
@@ -88,8 +90,8 @@ def fetch(file: RawFile, command: str, patience: float | None = None) -> Path:
         The path of the file.
 
     Raises:
-        Unreachable: there is no network, or no answer in time.
-        AzlibError: what came is not the file, or the cache cannot be written.
+        NotFetched: there is no network or no answer in time, what came is not the file, or the
+            cache cannot be written.
     """
     url = f"{ADDRESS}/{file.place}"
     patience = TIMEOUT if patience is None else patience
@@ -107,7 +109,7 @@ def _download(url: str, path: str, cache: pooch.Pooch, patience: float) -> None:
 
     Pooch's own downloader leaves the connection open when it fails.
     """
-    if not answers(ADDRESS, patience):
+    if not answers(patience):
         raise requests.ConnectionError
     with requests.get(url, stream=True, timeout=patience) as answer:
         answer.raise_for_status()
@@ -117,24 +119,25 @@ def _download(url: str, path: str, cache: pooch.Pooch, patience: float) -> None:
                 bar.update(file.write(block))
 
 
-@functools.cache
-def answers(address: str, patience: float) -> bool:
-    """Whether a server says anything within so many seconds; it is asked once in a process.
+def answers(patience: float) -> bool:
+    """Whether the server says anything within so many seconds, which is asked once in a process.
 
     It is asked in a thread: looking up its name knows no time limit, and each of the several
     addresses that a name may have is given one of its own.
     """
-    answered = threading.Event()
+    address, answered = ADDRESS, threading.Event()
 
     def ask() -> None:
         with suppress(requests.RequestException):
             requests.head(address, timeout=patience)
             answered.set()
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(patience)
-    return answered.is_set()
+    if address not in _answered:
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(patience)
+        _answered[address] = answered.is_set()
+    return _answered[address]
 
 
 @contextmanager
@@ -146,24 +149,23 @@ def _explained(file: RawFile, url: str, command: str, patience: float) -> Iterat
         yield
     except requests.HTTPError as error:
         answer = error.response.status_code if error.response is not None else "an error"
-        raise Unreachable(f"{server} answers {answer} to the request for {url}; {again}") from error
+        raise NotFetched(f"{server} answers {answer} to the request for {url}; {again}") from error
     except requests.exceptions.ChunkedEncodingError as error:
-        raise Unreachable(
-            f"the connection to {server} broke within {file.name}; {again}"
-        ) from error
+        raise NotFetched(f"the connection to {server} broke within {file.name}; {again}") from error
     except requests.RequestException as error:
+        _answered[ADDRESS] = False
         if isinstance(error, requests.Timeout) or "timed out" in str(error):
             why = f"{server} did not answer within {patience:g} s when asked for {file.name}"
         else:
             why = f"no connection to {server}, which has {file.name}, within {patience:g} s"
-        raise Unreachable(f"{why}; {again}, or work without the network: OFFLINE=1") from error
+        raise NotFetched(f"{why}; {again}, or work without the network: OFFLINE=1") from error
     except ValueError as error:  # pooch: the checksum
-        raise AzlibError(
+        raise NotFetched(
             f"what {url} sent is not {file.name}, whose SHA-256 begins with {file.sha256[:12]}: "
             f"half a file, or altered on the way; {again}"
         ) from error
     except OSError as error:
-        raise AzlibError(
+        raise NotFetched(
             f"cannot write {file.name} ({file.size / 1e6:.1f} MB) to the cache {folder()}: "
             f"{error.strerror or type(error).__name__}; set AZLIB_CACHE to a folder with room that "
             f"you may write to, and run `{command}`"
