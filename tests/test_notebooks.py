@@ -69,6 +69,20 @@ def test_table4_on_the_official_accuracies(shared, tmp_path):
     pd.testing.assert_frame_equal(table, committed, rtol=1e-4)
 
 
+def test_the_ceiling_needs_the_official_accuracies(shared, tmp_path):
+    values = {
+        "source": str(shared / "nas-bench-201" / "accuracies.csv"),
+        "figures": str(tmp_path),
+        "resamples": 50,
+        "draws": 2,
+    }
+    (path,) = (p for p in NOTEBOOKS if p.name.startswith("11"))
+    run(path, tmp_path / path.name, values)
+    made, committed = (folder / "ceiling.csv" for folder in (tmp_path, ROOT / "figures"))
+    assert made.read_bytes() == committed.read_bytes()
+    assert (tmp_path / "ceiling.png").is_file()
+
+
 def test_unknown_parameter_is_refused_with_the_nearest(tmp_path):
     path = NOTEBOOKS[0]
     with pytest.raises(AzlibError, match="Did you mean 'figures'") as error:
