@@ -11,9 +11,7 @@ PY := .venv/bin/python
 READY := .venv/.ready
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
-ifneq ($(NB201),)
-  $(if $(filter analog-nasbench,$(NB201))$(wildcard $(NB201)),,$(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder, an exported CSV or analog-nasbench, or leave NB201 out for the fetched ground truth (no spaces in the path)))
-endif
+$(if $(NB201),$(if $(filter analog-nasbench,$(NB201))$(wildcard $(NB201)),,$(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder, an exported CSV or analog-nasbench, or leave NB201 out for the fetched ground truth (no spaces in the path))))
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 

@@ -37,9 +37,9 @@ def figures(
 ) -> None:
     """Run the notebooks whose exhibits are out of date, side by side; one line for each.
 
-    Accuracies that the cache of `azlib data` lacks are fetched first (5 MB, once). Where no server
-    answers within a few seconds, or with OFFLINE=1 in the environment, the work goes on without: on
-    CIFAR-10 alone, whose accuracies in analog-nasbench are built in.
+    What the cache of `azlib data` lacks is fetched first (5 MB, once).
+    Without a network, or with OFFLINE=1 in the environment, the work goes on
+    with the accuracies in analog-nasbench, which are of CIFAR-10 alone.
     """
     from azlib.companion.figures import make
 
