@@ -39,6 +39,12 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def fetched(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that holds every benchmark, as `azlib data` leaves it."""
+    monkeypatch.setenv("AZLIB_CACHE", str(shared / "raw"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Notebooks go first: they take longest, and nobody should wait for the last of them."""
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")
