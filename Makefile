@@ -1,19 +1,17 @@
 # `make help` lists what there is. Everything sets itself up in .venv (Python >= 3.10, pip).
-#   make figures                     embedded ground truth (CIFAR-10)
-#   make figures NB201=PATH          official ground truth: .pth, NATS folder or CSV
+#   make figures                     fetches accuracies it lacks (OFFLINE=1: nothing); else CIFAR-10 alone
+#   make figures NB201=PATH          your ground truth: .pth, NATS folder, CSV, or analog-nasbench
 #   make figures TORCH_INDEX=URL     pip index for another PyTorch build (CPU, CUDA)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help figures test lab scores check-scores searches bench lint format package clean
+.PHONY: help data figures test lab scores check-scores searches bench lint format package clean
 PYTHON ?= python3
 TORCH := torch>=2.13,<2.14
 PY := .venv/bin/python
 READY := .venv/.ready
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
-ifneq ($(NB201),)
-  $(if $(wildcard $(NB201)),,$(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder or an exported CSV, or leave NB201 out for the embedded ground truth (no spaces in the path)))
-endif
+$(if $(NB201),$(if $(filter analog-nasbench,$(NB201))$(wildcard $(NB201)),,$(error NB201=$(NB201) points nowhere: give the NAS-Bench-201 .pth, the NATS-Bench folder, an exported CSV or analog-nasbench, or leave NB201 out for the fetched ground truth (no spaces in the path))))
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
@@ -26,6 +24,7 @@ $(READY): pyproject.toml
 	  $(INSTALL) -e ".[dev]"  # uv is five times faster, but does not read pip's configuration
 	@touch $@
 
+data: $(READY) ; $(PY) -m azlib data  ## fetch accuracies of benchmarks (5 MB), with their licences
 figures: $(READY) ## run the notebooks, write figures/
 	@$(PY) -m azlib figures $(if $(NB201),--source "$(NB201)")
 
@@ -52,5 +51,5 @@ format: $(READY) ## format the code and clear the notebooks' outputs
 package: $(READY) ## build the wheel and the sdist in dist/ and check them
 	$(PY) -m build --no-isolation --outdir dist && .venv/bin/twine check dist/*
 
-clean: ## remove .venv and what was built (figures/ and data/ stay)
-	rm -rf .venv .build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+clean: ## remove .venv and what was built (what is committed stays)
+	rm -rf .venv .build dist figures/analog-nasbench .pytest_cache .ruff_cache .mypy_cache .hypothesis

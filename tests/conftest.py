@@ -8,6 +8,10 @@ from pathlib import Path
 # is imported, which is why it is set before anything else is.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# No test waits for a network, or depends on what the user has fetched.
+os.environ["OFFLINE"] = "1"
+os.environ["AZLIB_CACHE"] = os.devnull
+
 import pytest
 import torch
 from hypothesis import settings
@@ -33,6 +37,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared/data (development only)")
     return SHARED
+
+
+@pytest.fixture
+def fetched(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that holds every benchmark, as `azlib data` leaves it."""
+    monkeypatch.setenv("AZLIB_CACHE", str(shared / "raw"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -119,3 +119,19 @@ def test_seeds_and_samples(folder):
     assert list(samples["architectures"]) == [10] * 4 + [20] * 4
     assert (samples["shortfall, %"] >= 0).all()
     assert (samples["selected, %"] + samples["shortfall, %"]).between(80, 94).all()
+
+
+def test_orders_are_compared_among_the_best():
+    accuracies = pd.Series(np.arange(200.0), [f"a{n}" for n in range(200)])
+    swapped = accuracies.copy()
+    swapped.iloc[[198, 199]] = swapped.iloc[[199, 198]].to_numpy()  # the best two, mixed up
+    orders = {"same": [accuracies], "swapped": [accuracies[::-1], swapped]}
+    found = sensitivity.among_the_best(accuracies, orders).set_index(["order", "best, %"])
+    assert list(found["architectures"][:5]) == [200, 100, 50, 20, 2]
+    assert list(found["from, %"][:5]) == [0, 100, 150, 180, 198]
+    assert (found.loc["same", "kendall_tau"] == 1).all()
+    taus = found.loc["swapped", "kendall_tau"]
+    pairs = 20 * 19 / 2
+    assert taus[10] == pytest.approx(1 - 1 / pairs)  # mean of 1 and 1 - 2 / pairs
+    assert taus[1] == 0  # mean of 1 and -1
+    assert taus.is_monotonic_increasing is False and taus[100] > taus[50] > taus[25] > taus[10]

@@ -17,15 +17,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import pandas as pd
 import pytest
 import torch
+from test_notebooks import write_notebook
 
 from azlib import cli, spaces
-from azlib.companion import benchmarks
-from azlib.companion.data import RAW, accuracies, cache, check_same, ground_truth, truth
+from azlib.companion import benchmarks, figures, session
+from azlib.companion.data import (
+    RAW,
+    accuracies,
+    available,
+    cache,
+    check_same,
+    ground_truth,
+    truth,
+)
 from azlib.errors import AzlibError
 from azlib.spaces.autoformer import PUBLISHED, AutoFormer
 
@@ -128,10 +139,17 @@ def serving(files: dict[str, bytes]):
             thread.join()
 
 
+def impatient(monkeypatch):
+    """From here on half a second of silence is too long; the server has said something before."""
+    assert cache.answers(30)
+    monkeypatch.setattr(cache, "TIMEOUT", 0.5)
+    monkeypatch.setattr(cache, "PATIENCE", 0.5)
+
+
 def connect(server, folder, monkeypatch):
     """Points azlib to the server and to a cache that does not exist yet."""
     monkeypatch.setattr(cache, "ADDRESS", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setattr(cache, "TIMEOUT", 0.5)
+    monkeypatch.setattr(cache, "_answered", {})
     monkeypatch.setenv("AZLIB_CACHE", str(folder))
     monkeypatch.delenv("OFFLINE", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -228,8 +246,10 @@ def test_unknown_names_are_refused(server, azlib_data):
         ("gone", "answers 404 to the request for http://127.0.0.1:.*/xiusu/NAS-Bench-Macro/"),
     ],
 )
-def test_a_failed_download_keeps_nothing_and_names_the_command(server, mode, message):
+def test_a_failed_download_keeps_nothing_and_names_the_command(server, mode, message, monkeypatch):
     server.mode = mode
+    if mode in ("silent", "stuck"):
+        impatient(monkeypatch)
     if mode == "altered":
         server.files["nas-bench-macro_cifar10.json"] = b"{}"
     with pytest.raises(AzlibError, match=message) as error:
@@ -273,6 +293,9 @@ def test_a_full_or_read_only_cache_is_said(server, azlib_data, monkeypatch, reas
     assert status == 1 and said.count("\n") == 1 and held() == []
     assert "cannot write timm_results-imagenet.csv (0.0 MB) to the cache" in said
     assert "set AZLIB_CACHE to a folder with room that you may write to" in said
+    lines: list[str] = []
+    assert truth.nas_bench_201(say=lines.append) == benchmarks.EMBEDDED
+    assert lines[-1].startswith("only CIFAR-10") and "set AZLIB_CACHE" in lines[-1]
 
 
 def test_a_cache_that_is_no_folder_is_said(server, azlib_data, tmp_path, monkeypatch):
@@ -303,22 +326,152 @@ def test_offline_reads_the_cache_and_fetches_nothing(server, monkeypatch):
     assert len(ground_truth("timm")) == len(server.asked) == 1
 
 
+def test_what_can_be_had_is_said(server, monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setenv("OFFLINE", "1")
+    assert not available("timm", say=lines.append)
+    (said,) = lines
+    assert said.startswith("without timm, as ") and "fetch it with `azlib data timm`" in said
+    monkeypatch.setenv("OFFLINE", "")
+    assert available("timm", say=lines.append) and held() == ["timm_results-imagenet.csv"]
+    assert available("timm", fetch=False, say=lines.append) and len(lines) == 2
+    cache.folder().joinpath("timm_results-imagenet.csv").write_bytes(b"")
+    with pytest.raises(AzlibError, match="is damaged"):
+        available("timm")
+    with pytest.raises(AzlibError, match="Did you mean 'timm'"):
+        available("tim")
+
+
+def test_a_dead_network_is_waited_for_once(server, monkeypatch):
+    """Nobody answers, and looking up the name takes for ever."""
+    asked, released = [], threading.Event()
+
+    def silence(*arguments, **_):
+        asked.append(arguments)
+        released.wait(10)
+
+    monkeypatch.setattr(cache, "ADDRESS", "http://nobody.invalid")
+    monkeypatch.setattr(cache.requests, "head", silence)
+    monkeypatch.setattr(cache, "PATIENCE", 0.5)
+    lines: list[str] = []
+    assert not any(available(name, say=lines.append) for name in truth.BENCHMARKS)
+    released.set()
+    assert len(asked) == 1
+    assert len(lines) == len(truth.BENCHMARKS)
+    assert all("no connection to nobody.invalid" in line for line in lines)
+
+
 def test_nas_bench_201_falls_back_to_the_embedded_table(server, monkeypatch):
     lines: list[str] = []
     monkeypatch.setenv("OFFLINE", "1")
     assert truth.nas_bench_201(say=lines.append) == benchmarks.EMBEDDED
     server.mode = "silent"
     monkeypatch.setenv("OFFLINE", "")
+    impatient(monkeypatch)
     assert truth.nas_bench_201(say=lines.append) == benchmarks.EMBEDDED
     fallbacks = [line for line in lines if line.startswith("only CIFAR-10")]
     assert len(fallbacks) == 2 and "is not there" in fallbacks[0] and "0.5 s" in fallbacks[1]
     server.mode = "whole"
+    monkeypatch.setattr(cache, "_answered", {})  # as in another process
+    monkeypatch.setattr(cache, "PATIENCE", 30)
     source = truth.nas_bench_201(say=lines.append)
     assert list(benchmarks.load(source)) == list(benchmarks.DATASETS)
     assert truth.nas_bench_201(fetch=False) == source and len(server.asked) == 2
     cache.folder().joinpath("nats_bench.csv").write_bytes(b"")
     with pytest.raises(AzlibError, match="is damaged"):  # which is no reason to use another table
         truth.nas_bench_201()
+
+
+# --- the exhibits --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """`make figures` on two notebooks: (how many ran, the lines); `many` needs a benchmark."""
+    (tmp_path / "notebooks").mkdir()
+    begin = "from azlib.companion import exhibits, session\n"
+    codes = {
+        "cells": 'source = ""  # name\n',
+        "many": 'benchmarks = ["timm"]  # names\n',
+    }
+    for name, parameters in codes.items():
+        code = "table, folder, _ = session.begin(source, figures)\n"
+        if name == "many":
+            code = "import os, pandas as pd\ntable = pd.DataFrame([os.environ['OFFLINE']])\n"
+        write = f'exhibits.write("{name}", {"folder" if name == "cells" else "figures"}, table)'
+        path = write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", begin + code + write)
+        notebook = nbformat.read(path, 4)
+        notebook.cells[0].source = f'{parameters}figures = "../figures"  # path'
+        nbformat.write(notebook, path)
+
+    def run(source=""):
+        lines: list[str] = []
+        ran = figures.make(
+            tmp_path / "notebooks", tmp_path / "build", source=source, workers=1, say=lines.append
+        )
+        return ran, lines
+
+    return run
+
+
+def test_exhibits_without_a_network_are_those_of_the_embedded_table(
+    server, make, tmp_path, monkeypatch
+):
+    server.mode = "silent"
+    impatient(monkeypatch)
+    ran, lines = make()
+    assert ran == 1 and len(server.asked) == 1, lines
+    assert sum("0.5 s" in line for line in lines) == 2  # who failed, and what is used instead
+    assert any(line.startswith("only CIFAR-10, from an independent training") for line in lines)
+    assert "many: left as it is, as it needs what `azlib data timm` fetches" in lines
+    made = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.csv"))
+    assert made == [Path("figures/analog-nasbench/cells.csv")]
+    assert make()[0] == 0 and len(server.asked) == 1
+
+
+def test_exhibits_of_what_was_fetched(server, make, tmp_path, monkeypatch):
+    ran, lines = make()
+    assert ran == 2 and len(lines) == 3 and held() == sorted(RAW)
+    assert lines[0].startswith("fetching accuracies") and "autoformer-tiny, timm" in lines[0]
+    assert "licences: `azlib data --list`" in lines[0]
+    assert (tmp_path / "figures" / "nas-bench-201" / "cells.csv").is_file()
+    assert (tmp_path / "figures" / "many.csv").read_text() == "0\n1\n"  # told not to wait
+    assert make() == (0, [])
+    monkeypatch.setenv("OFFLINE", "1")
+    assert make() == (0, []) and len(server.asked) == len(RAW)
+    (tmp_path / "figures" / "nas-bench-201" / "cells.csv").unlink()
+    assert make()[0] == 1
+
+
+def test_official_files_are_compared_before_anything_runs(server, make, tmp_path):
+    table = ground_truth("nas-bench-201")
+    other, same, embedded = (tmp_path / f"{name}.csv" for name in ("other", "same", "embedded"))
+    (table + 1).to_csv(other)
+    table.to_csv(same)
+    with pytest.raises(AzlibError, match=r"^6 of 6 accuracies of .*other\.csv differ from those"):
+        make(str(other))
+    assert not list((tmp_path / "figures").rglob("*.csv"))
+    lines: list[str] = []
+    truth.check_official(str(same), lines.append)
+    assert lines == [f"{same} agrees with the table that `azlib data` fetched"]
+    benchmarks.export(benchmarks.EMBEDDED, embedded)  # other accuracies, and said to be others
+    truth.check_official(str(embedded), pytest.fail)
+    cache.folder().joinpath("nats_bench.csv").unlink()
+    truth.check_official(str(other), pytest.fail)
+
+
+def test_a_damaged_file_stops_the_exhibits_that_need_it(server, make):
+    ground_truth("nas-bench-201")
+    cache.folder().joinpath("nats_bench.csv").write_bytes(b"half")
+    with pytest.raises(AzlibError, match="again with `azlib data nas-bench-201`"):
+        make()
+
+
+def test_a_notebook_begins_with_what_was_fetched(server, tmp_path, monkeypatch, capsys):
+    found, folder, _ = session.begin("", str(tmp_path))
+    assert list(found) == list(benchmarks.DATASETS) and folder == tmp_path / "nas-bench-201"
+    assert capsys.readouterr().out.startswith("fetching the accuracies of nas-bench-201")
+    assert session.begin("analog-nasbench", str(tmp_path))[1] == tmp_path / "analog-nasbench"
 
 
 # --- reading -------------------------------------------------------------------------------

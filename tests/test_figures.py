@@ -36,7 +36,13 @@ def test_what_has_not_changed_is_not_run(project, monkeypatch, capfd):
 
     def make() -> list[str]:
         ran.clear()
-        figures.make(project / "notebooks", project / "build", workers=2, say=ran.append)
+        figures.make(
+            project / "notebooks",
+            project / "build",
+            source="analog-nasbench",
+            workers=2,
+            say=ran.append,
+        )
         return sorted(line.split(":")[0] for line in ran)
 
     assert make() == ["first", "second"]
@@ -81,6 +87,7 @@ def test_a_ground_truth_goes_to_the_notebooks_that_compare_with_one(tmp_path):
     assert all(("source" in t.values) == (t.output.parent.name == "nas-bench-201") for t in made)
     embedded = figures.tasks(ROOT / "notebooks", tmp_path)
     assert {t.output.parent.name for t in embedded} == {"analog-nasbench", "exhibits"}
+    assert {t.values.get("source", "analog-nasbench") for t in embedded} == {"analog-nasbench"}
 
 
 def names(code):
@@ -97,6 +104,6 @@ def test_a_notebook_depends_on_the_modules_it_imports_and_on_theirs():
 
 
 def test_every_notebook_has_its_exhibits_under_watch():
-    for task in figures.tasks(ROOT / "notebooks", ROOT / ".build"):
+    for task in figures.tasks(ROOT / "notebooks", ROOT / ".build", source="official.csv"):
         watched = list(task._exhibits())
         assert watched and all(watched), task.notebook.name

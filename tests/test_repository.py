@@ -112,6 +112,7 @@ def test_make_help_lists_every_target():
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     for target in [
+        "data",
         "figures",
         "test",
         "lab",

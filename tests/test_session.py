@@ -12,9 +12,9 @@ from azlib.scoring import files
 def test_begin_loads_and_says_so(tmp_path, capsys):
     truth, folder, space = session.begin("", str(tmp_path))
     assert len(truth) == len(space) == 15_625 and folder == tmp_path / "analog-nasbench"
-    assert capsys.readouterr().out == (
-        "ground truth analog-nasbench: 15,625 architectures, cifar10\n"
-    )
+    fallback, about = capsys.readouterr().out.splitlines()
+    assert fallback.startswith("only CIFAR-10") and "azlib data nas-bench-201" in fallback
+    assert about == "ground truth analog-nasbench: 15,625 architectures, cifar10"
     scored = session.load_all(truth, space, str(files.COMMITTED))
     assert list(scored) == ["cifar10"] and scored["cifar10"]["seed"].nunique() == 5
     assert "cifar10: 5" in capsys.readouterr().out

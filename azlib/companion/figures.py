@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import cast
 
-from azlib.companion import benchmarks, notebooks
+from azlib.companion import benchmarks, data, notebooks
 from azlib.companion.dependencies import code_of, digest
 from azlib.errors import AzlibError
 from azlib.settings import check_at_least
@@ -33,16 +35,25 @@ class Task:
         """The file that holds the digest of what the executed copy was made from."""
         return self.output.with_suffix(".digest")
 
+    @cached_property
+    def parameters(self) -> dict[str, object]:
+        """The parameters that the notebook runs with."""
+        held = {n: ast.literal_eval(v) for n, v in notebooks.parameters(self.notebook).items()}
+        return held | self.values
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """The benchmarks without which the notebook is nothing: its parameter of that name."""
+        return cast(list[str], self.parameters.get("benchmarks", []))
+
     def digest(self) -> str:
         """A hash of the notebook, the code it imports, and the files that it reads.
 
         Those files are where its parameters point, but for the folder of exhibits.
         """
-        held = {n: ast.literal_eval(v) for n, v in notebooks.parameters(self.notebook).items()}
-        given = held | self.values
         inputs = [
             path
-            for name, value in given.items()
+            for name, value in self.parameters.items()
             if name != "figures" and isinstance(value, str) and value
             if (path := self.notebook.parent / value).exists()
         ]
@@ -57,27 +68,31 @@ class Task:
     def _exhibits(self) -> Iterator[bool]:
         """For each exhibit that the notebook writes, whether its numbers are there."""
         folder = self.notebook.parent / str(self.values.get("figures", "../figures"))
+        places = folder, folder / self.output.parent.name
         for stem in re.findall(r'exhibits\.write\(\s*"(\w+)"', code_of(self.notebook)):
-            yield any(folder.glob(f"{stem}.csv")) or any(folder.glob(f"*/{stem}.csv"))
+            yield any((place / f"{stem}.csv").is_file() for place in places)
 
 
-def tasks(folder: Path, build: Path, source: str = "", figures: str = "") -> list[Task]:
+def tasks(
+    folder: Path, build: Path, source: str = benchmarks.EMBEDDED, figures: str = ""
+) -> list[Task]:
     """The notebooks of a folder, each with the ground truth if it compares with one.
 
     Args:
         folder: of the notebooks.
         build: where executed copies go, apart for each kind of ground truth.
-        source: ground truth, see `benchmarks.load`; "" is the embedded one.
+        source: ground truth, see `benchmarks.load`.
         figures: folder of the exhibits; "" leaves what the notebooks say.
     """
+    embedded = source == benchmarks.EMBEDDED
     found = []
     for notebook in sorted(folder.glob("*.ipynb")):
         known = notebooks.parameters(notebook)
         values: dict[str, object] = {"figures": str(Path(figures).resolve())} if figures else {}
         place = "exhibits"
         if "source" in known:
-            place = benchmarks.OFFICIAL if source else benchmarks.EMBEDDED
-            values |= {"source": str(Path(source).resolve())} if source else {}
+            place = benchmarks.EMBEDDED if embedded else benchmarks.OFFICIAL
+            values["source"] = source if embedded else str(Path(source).resolve())
         found.append(Task(notebook, values, build / place / notebook.name))
     if not found:
         raise AzlibError(f"no notebooks in {folder}: run in a checkout of azlib's repository")
@@ -96,26 +111,34 @@ def make(
     """Runs the notebooks that are stale, so that all exhibits are up to date.
 
     Args:
-        folder, build, source, figures: see `tasks`.
+        folder, build, figures: see `tasks`.
+        source: ground truth, see `benchmarks.load`; "" is NAS-Bench-201 as fetched, or what
+            `data.nas_bench_201` falls back to. Files of the user's own are compared with the
+            fetched table if the cache holds it.
         workers: notebooks at a time, each on one thread; by default one per core.
         say: what to do with the line about each notebook.
 
     Returns:
-        How many notebooks ran.
+        How many notebooks ran. One whose benchmarks cannot be had is left alone, with a line.
 
     Raises:
-        AzlibError: a notebook failed (after the others have run), or there are none.
+        AzlibError: a notebook failed (after the others have run), or there are none; a file of a
+            ground truth is damaged, or differs from the fetched one.
     """
-    if source and not Path(source).exists():
+    if source not in ("", benchmarks.EMBEDDED) and not Path(source).exists():
         raise AzlibError(f"the ground truth {source!r} does not exist")
     check_at_least(1, workers=(workers := workers or os.cpu_count() or 1))
+    data.complete(say)
+    truth = source or data.nas_bench_201(say=say)
     todo = [
         (task, found)
-        for task in tasks(Path(folder), Path(build), source, figures)
-        if task.stale(found := task.digest())
+        for task in tasks(Path(folder), Path(build), truth, figures)
+        if task.stale(found := task.digest()) and _possible(task, say)
     ]
+    if source and any("source" in task.values for task, _ in todo):
+        data.check_official(source, say)
     failures = []
-    with ProcessPoolExecutor(workers, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, initializer=_alone) as pool:
         running = {pool.submit(_run, task): (task, found) for task, found in todo}
         for future in as_completed(running):
             task, found = running[future]
@@ -130,9 +153,22 @@ def make(
     return len(todo)
 
 
-def _one_thread() -> None:
-    """Notebooks run side by side, so each has one thread; kernels inherit this."""
+def _possible(task: Task, say: Callable[[str], None]) -> bool:
+    """Whether all benchmarks are there that a notebook cannot do without; if not, a line."""
+    lacking = [n for n in task.benchmarks if not data.available(n, fetch=False, say=lambda _: None)]
+    if lacking:
+        fetching = f"azlib data {' '.join(lacking)}"
+        say(f"{task.notebook.stem}: left as it is, as it needs what `{fetching}` fetches")
+    return not lacking
+
+
+def _alone() -> None:
+    """Notebooks run side by side, so each has one thread; kernels inherit this.
+
+    And none of them waits for a network: what can be fetched has been.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OFFLINE"] = "1"
 
 
 def _run(task: Task) -> float:

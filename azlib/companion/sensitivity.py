@@ -27,6 +27,8 @@ VARIED = {
 COLUMNS = ["varied", "setting", "method", "dataset", "kendall_tau", "tau_low"]
 COLUMNS += ["tau_high", "difference", "difference_low", "difference_high"]
 COLUMNS += ["tau_with_default", "n"]
+BEST = (100, 50, 25, 10, 1)
+"""Shares of a space, in %, its best architectures, that `among_the_best` looks at."""
 
 
 class Variant(NamedTuple):
@@ -127,3 +129,29 @@ def of_samples(
                 rows.append([dataset, size, kendall(found, reached), best, reached.max() - best])
     columns = ["dataset", "architectures", "τ", "selected, %", "shortfall, %"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def among_the_best(
+    accuracies: pd.Series, orders: Mapping[str, Sequence[pd.Series]]
+) -> pd.DataFrame:
+    """How well scores agree with accuracies over a whole space, and among its best architectures.
+
+    Args:
+        accuracies: in %, one per architecture; they also say which are the best.
+        orders: name → scores of the same architectures, one series per seed.
+
+    Returns:
+        A row for each order and share of `BEST`: `order`, `best, %` (the share), `architectures`,
+        `from, %` (the lowest accuracy among them), and τ with its 95 % interval over architectures,
+        averaged over the seeds.
+    """
+    falling = accuracies.sort_values(ascending=False, kind="stable")
+    rows = []
+    for name, scores in orders.items():
+        for share in BEST:
+            part = falling.iloc[: round(share / 100 * len(falling))]
+            found = agreement.summary([(series.loc[part.index], part) for series in scores])
+            row = {"order": name, "best, %": share, "architectures": len(part)}
+            row |= {"from, %": part.iloc[-1]}
+            rows.append(row | {key: found[key] for key in ("kendall_tau", "tau_low", "tau_high")})
+    return pd.DataFrame(rows)

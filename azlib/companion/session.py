@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from azlib.companion import benchmarks
+from azlib.companion import benchmarks, data
 from azlib.errors import AzlibError
 from azlib.scoring.files import load
 from azlib.spaces.nasbench201 import NASBench201
@@ -16,7 +16,7 @@ def begin(source: str, figures: str, whole: bool = False) -> tuple[pd.DataFrame,
     """What a notebook on NAS-Bench-201 needs, and a line about it.
 
     Args:
-        source: ground truth, see `benchmarks.load`; "" is the embedded one.
+        source: ground truth, see `benchmarks.load`; "" is what `data.nas_bench_201` finds.
         figures: folder of all exhibits.
         whole: whether the notebook needs the accuracy of every architecture.
 
@@ -27,7 +27,7 @@ def begin(source: str, figures: str, whole: bool = False) -> tuple[pd.DataFrame,
     Raises:
         AzlibError: as `benchmarks.load`, and where some of the accuracies are needed and missing.
     """
-    truth, space = benchmarks.load(source), NASBench201()
+    truth, space = benchmarks.load(source or data.nas_bench_201()), NASBench201()
     name = truth.attrs["source"]
     if whole and len(truth) < len(space):
         raise AzlibError(

@@ -12,7 +12,10 @@ from azlib.companion.data.truth import (
     BENCHMARKS,
     Benchmark,
     accuracies,
+    available,
+    check_official,
     check_same,
+    complete,
     ground_truth,
     nas_bench_201,
 )
@@ -23,7 +26,10 @@ __all__ = [
     "Benchmark",
     "RawFile",
     "accuracies",
+    "available",
+    "check_official",
     "check_same",
+    "complete",
     "ground_truth",
     "nas_bench_201",
 ]

@@ -6,10 +6,12 @@ in it whole and with the right checksum, or not at all.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,11 +24,14 @@ with needs("pooch", "companion"):
     import requests
 
 ADDRESS = "https://raw.githubusercontent.com"
-TIMEOUT = 30.0  # seconds without an answer
+TIMEOUT = 30.0  # seconds without an answer, where somebody asked to fetch
+PATIENCE = 4.0  # the same where something else was asked for, which can do without
+
+_answered: dict[str, bool] = {}  # address → whether it has, so that no process waits twice
 
 
-class Unreachable(AzlibError):
-    """A file could not be fetched because there is no network, or none that answers."""
+class NotFetched(AzlibError):
+    """A file is not in the cache and was not fetched, whatever the reason."""
 
 
 def folder() -> Path:
@@ -73,35 +78,40 @@ def held(file: RawFile, command: str) -> Path:
     return path
 
 
-def fetch(file: RawFile, command: str) -> Path:
+def fetch(file: RawFile, command: str, patience: float | None = None) -> Path:
     """Fetches a file unless the cache holds it whole; a damaged one is replaced.
 
     Args:
         file: the file.
         command: what to run to try again, for messages.
+        patience: how many seconds to wait for an answer; by default `TIMEOUT`.
 
     Returns:
         The path of the file.
 
     Raises:
-        Unreachable: there is no network, or no answer in time.
-        AzlibError: what came is not the file, or the cache cannot be written.
+        NotFetched: there is no network or no answer in time, what came is not the file, or the
+            cache cannot be written.
     """
     url = f"{ADDRESS}/{file.place}"
+    patience = TIMEOUT if patience is None else patience
+    download = functools.partial(_download, patience=patience)
     cache = pooch.create(
         folder(), ADDRESS, registry={file.name: file.sha256}, urls={file.name: url}
     )
     pooch.get_logger().setLevel(logging.WARNING)  # the commands say themselves what they do
-    with _explained(file, url, command):
-        return Path(cache.fetch(file.name, downloader=_download))
+    with _explained(file, url, command, patience):
+        return Path(cache.fetch(file.name, downloader=download))
 
 
-def _download(url: str, path: str, cache: pooch.Pooch) -> None:
+def _download(url: str, path: str, cache: pooch.Pooch, patience: float) -> None:
     """Writes what an address sends to a file of pooch's, with a bar if it takes long.
 
     Pooch's own downloader leaves the connection open when it fails.
     """
-    with requests.get(url, stream=True, timeout=TIMEOUT) as answer:
+    if not answers(patience):
+        raise requests.ConnectionError
+    with requests.get(url, stream=True, timeout=patience) as answer:
         answer.raise_for_status()
         bar = tqdm(desc=Path(url).name, unit="B", unit_scale=True, delay=1)
         with bar, open(path, "wb") as file:
@@ -109,8 +119,29 @@ def _download(url: str, path: str, cache: pooch.Pooch) -> None:
                 bar.update(file.write(block))
 
 
+def answers(patience: float) -> bool:
+    """Whether the server says anything within so many seconds, which is asked once in a process.
+
+    It is asked in a thread: looking up its name knows no time limit, and each of the several
+    addresses that a name may have is given one of its own.
+    """
+    address, answered = ADDRESS, threading.Event()
+
+    def ask() -> None:
+        with suppress(requests.RequestException):
+            requests.head(address, timeout=patience)
+            answered.set()
+
+    if address not in _answered:
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(patience)
+        _answered[address] = answered.is_set()
+    return _answered[address]
+
+
 @contextmanager
-def _explained(file: RawFile, url: str, command: str) -> Iterator[None]:
+def _explained(file: RawFile, url: str, command: str, patience: float) -> Iterator[None]:
     """Turns whatever can go wrong with a download into one line."""
     server = url.split("/")[2]
     again = f"nothing was kept; try again with `{command}`"
@@ -118,24 +149,23 @@ def _explained(file: RawFile, url: str, command: str) -> Iterator[None]:
         yield
     except requests.HTTPError as error:
         answer = error.response.status_code if error.response is not None else "an error"
-        raise Unreachable(f"{server} answers {answer} to the request for {url}; {again}") from error
+        raise NotFetched(f"{server} answers {answer} to the request for {url}; {again}") from error
     except requests.exceptions.ChunkedEncodingError as error:
-        raise Unreachable(
-            f"the connection to {server} broke within {file.name}; {again}"
-        ) from error
+        raise NotFetched(f"the connection to {server} broke within {file.name}; {again}") from error
     except requests.RequestException as error:
+        _answered[ADDRESS] = False
         if isinstance(error, requests.Timeout) or "timed out" in str(error):
-            why = f"{server} did not answer within {TIMEOUT:g} s when asked for {file.name}"
+            why = f"{server} did not answer within {patience:g} s when asked for {file.name}"
         else:
-            why = f"no connection to {server}, which has {file.name}"
-        raise Unreachable(f"{why}; {again}, or work without the network: OFFLINE=1") from error
+            why = f"no connection to {server}, which has {file.name}, within {patience:g} s"
+        raise NotFetched(f"{why}; {again}, or work without the network: OFFLINE=1") from error
     except ValueError as error:  # pooch: the checksum
-        raise AzlibError(
+        raise NotFetched(
             f"what {url} sent is not {file.name}, whose SHA-256 begins with {file.sha256[:12]}: "
             f"half a file, or altered on the way; {again}"
         ) from error
     except OSError as error:
-        raise AzlibError(
+        raise NotFetched(
             f"cannot write {file.name} ({file.size / 1e6:.1f} MB) to the cache {folder()}: "
             f"{error.strerror or type(error).__name__}; set AZLIB_CACHE to a folder with room that "
             f"you may write to, and run `{command}`"

@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from azlib.companion.benchmarks.table import DATASETS, EMBEDDED
+from azlib.companion import benchmarks
+from azlib.companion.benchmarks import DATASETS, EMBEDDED, OFFICIAL
 from azlib.companion.data import cache, readers
 from azlib.companion.data.registry import RAW, RawFile
 from azlib.errors import AzlibError, unknown
@@ -63,25 +64,26 @@ class Benchmark:
             for (home, authors, licence), size in found.items()
         ]
 
-    def fetch(self) -> list[Path]:
+    def fetch(self, patience: float | None = None) -> list[Path]:
         """The paths of its files, which are fetched unless the cache holds them whole."""
-        return [cache.fetch(file, self.command) for file in self.files]
+        return [cache.fetch(file, self.command, patience) for file in self.files]
 
     def paths(self, fetch: bool, say: Callable[[str], None]) -> list[Path]:
         """The paths of its files, which are fetched where they are missing, if that is allowed.
 
-        Raises `Unreachable` where they are missing and cannot be fetched, `AzlibError` for damage.
+        Raises `NotFetched` where they are missing and stay so, `AzlibError` for damage.
         """
         try:
             return [cache.held(file, self.command) for file in self.files]
         except FileNotFoundError as error:
             if not fetch:
-                raise cache.Unreachable(
+                raise cache.NotFetched(
                     f"{error.args[0]} is not there: fetch it with `{self.command}`"
                 ) from error
         size = sum(file.size for file in self.files) / 1e6
-        say(f"fetching the accuracies of {self.name}, {size:.1f} MB, into {cache.folder()}")
-        return self.fetch()
+        if cache.answers(cache.PATIENCE):
+            say(f"fetching the accuracies of {self.name}, {size:.1f} MB, into {cache.folder()}")
+        return self.fetch(cache.PATIENCE)
 
 
 _VIT_TASKS = (
@@ -99,7 +101,7 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
         benchmark.name: benchmark
         for benchmark in (
             Benchmark(
-                "nas-bench-201",
+                OFFICIAL,
                 "nasbench201",
                 "15,625 cells on CIFAR-10, CIFAR-100 and ImageNet16-120, 200 epochs",
                 DATASETS,
@@ -188,19 +190,89 @@ def accuracies(
     return ground_truth(name, fetch, say)[task].dropna()
 
 
+def complete(say: Callable[[str], None] = print) -> None:
+    """Fetches what the cache lacks, for work that can do without it.
+
+    Nothing is fetched, and nothing said, where the variable OFFLINE is set or no server answers
+    within a few seconds. What goes wrong after that is one line. Damaged files stay as they are:
+    whoever needs them says so.
+
+    Args:
+        say: what to do with the line about fetching.
+    """
+    lacking = [benchmark for benchmark in BENCHMARKS.values() if benchmark.state() == "missing"]
+    if not lacking or cache.offline() or not cache.answers(cache.PATIENCE):
+        return
+    size = sum(file.size for benchmark in lacking for file in benchmark.files) / 1e6
+    say(
+        f"fetching accuracies, {size:.1f} MB, into {cache.folder()}: "
+        f"{', '.join(benchmark.name for benchmark in lacking)} (authors and licences: "
+        "`azlib data --list`)"
+    )
+    try:
+        for benchmark in lacking:
+            benchmark.fetch(cache.PATIENCE)
+    except cache.NotFetched as error:
+        say(str(error))
+
+
+def available(name: str, fetch: bool | None = None, say: Callable[[str], None] = print) -> bool:
+    """Whether the table of a benchmark can be had, for code that can do without it.
+
+    It can if the cache holds it, or if it is fetched now. If not, one line says why and which
+    command fetches it. A server that does not answer is waited for a few seconds, and only once.
+
+        if available("nas-bench-macro"):
+            macro = ground_truth("nas-bench-macro")
+
+    A notebook that is nothing without some benchmarks names them in a parameter `benchmarks`
+    instead, a list: then `azlib figures` leaves it alone where one of them cannot be had.
+
+    Arguments are those of `ground_truth`.
+
+    Raises:
+        AzlibError: an unknown name, or a file that is damaged.
+    """
+    benchmark = named(name)
+    try:
+        benchmark.paths(not cache.offline() if fetch is None else fetch, say)
+    except cache.NotFetched as error:
+        say(f"without {name}, as {error}")
+        return False
+    return True
+
+
 def nas_bench_201(fetch: bool | None = None, say: Callable[[str], None] = print) -> str:
     """The source of NAS-Bench-201's ground truth, as `benchmarks.load` takes it.
 
     It is the path of the fetched file, with all three data sets. Where that is missing and cannot
     be fetched, it is the name of the embedded table, after one line that says so.
     """
-    benchmark = named("nas-bench-201")
+    benchmark = named(OFFICIAL)
     fetch = not cache.offline() if fetch is None else fetch
     try:
         return str(benchmark.paths(fetch, say)[0])
-    except cache.Unreachable as error:
+    except cache.NotFetched as error:
         say(f"only CIFAR-10, from an independent training ({EMBEDDED}), as {error}")
         return EMBEDDED
+
+
+def check_official(source: str, say: Callable[[str], None] = print) -> None:
+    """Compares a user's own files of NAS-Bench-201 with the fetched table, if the cache holds it.
+
+    Args:
+        source: see `benchmarks.load`; a table that is not NAS-Bench-201's own is not compared.
+        say: what to do with the line that says that they agree.
+
+    Raises:
+        AzlibError: as `benchmarks.load` and `check_same`.
+    """
+    if named(OFFICIAL).state() != "there":
+        return
+    official = benchmarks.load(source)
+    if official.attrs["source"] == OFFICIAL:
+        check_same(official, ground_truth(OFFICIAL, fetch=False))
+        say(f"{source} agrees with the table that `azlib data` fetched")
 
 
 def check_same(official: pd.DataFrame, fetched: pd.DataFrame) -> None:
