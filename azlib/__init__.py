@@ -4,6 +4,7 @@
     azlib.rank([model_a, model_b])      # DataFrame: proxies, ranks, AZ-NAS score
     azlib.blocks(model)                 # where in the network it is read, and what is left out
     azlib.aggregate(scores)             # Eq. 12: Σ log(rank / m)
+    azlib.Reference.of_space(space)     # ranks that do not change when other networks arrive
     @azlib.proxy("name")                # a proxy of your own
 
 Nothing heavy is imported before it is used.
@@ -18,11 +19,21 @@ from azlib.errors import AzlibError, AzlibWarning
 
 if TYPE_CHECKING:
     from azlib.proxies import blocks, proxy, rank, score
+    from azlib.scoring import Reference
 
 __version__ = "0.2.0.dev0"
 """The one place where the version stands; the package's metadata are built from it."""
 
-__all__ = ["AzlibError", "AzlibWarning", "aggregate", "blocks", "proxy", "rank", "score"]
+__all__ = [
+    "AzlibError",
+    "AzlibWarning",
+    "Reference",
+    "aggregate",
+    "blocks",
+    "proxy",
+    "rank",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -30,4 +41,8 @@ def __getattr__(name: str) -> Any:
         from azlib import proxies
 
         return getattr(proxies, name)
+    if name == "Reference":
+        from azlib.scoring import Reference
+
+        return Reference
     raise AttributeError(f"module 'azlib' has no attribute {name!r}")

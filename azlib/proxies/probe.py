@@ -63,7 +63,7 @@ class Probe:
         before = [parameter._version for parameter in self.model.parameters()]
         try:
             value = _number(proxy, proxy.function(self))
-        except AzlibError:
+        except (AzlibError, Warning):
             raise
         except Exception as error:
             # A stranger's network can lack what a proxy needs, such as a second derivative, and a
@@ -165,7 +165,7 @@ class Probe:
 def _number(proxy: Proxy, value: object) -> float:
     """What a proxy returned, as a float. Raises `AzlibError` for anything but one real number."""
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
-        return float(value)
+        return float(value.detach())
     if isinstance(value, Real):
         return float(value)
     what = f"a {type(value).__name__}"

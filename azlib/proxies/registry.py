@@ -37,7 +37,7 @@ class Proxy:
     @property
     def comes_with_azlib(self) -> bool:
         """Whether it is one of azlib's own, and not of its user."""
-        return self.function.__module__.partition(".")[0] == "azlib"
+        return _place(self.function)[0].partition(".")[0] == "azlib"
 
 
 REGISTRY: dict[str, Proxy] = {}
@@ -118,8 +118,10 @@ def _check_function(name: str, function: object) -> None:
 
 def _place(function: Callable) -> tuple[str, str]:
     """Where a function is defined; a script is the same module here and in its worker processes."""
-    module = function.__module__.replace("__mp_main__", "__main__")
-    return module, getattr(function, "__qualname__", type(function).__name__)
+    module = function.__module__ or "nowhere"
+    return module.replace("__mp_main__", "__main__"), getattr(
+        function, "__qualname__", type(function).__name__
+    )
 
 
 def own(proxies: Iterable[str]) -> tuple[Proxy, ...]:

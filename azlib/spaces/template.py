@@ -86,7 +86,8 @@ class MySpace(SearchSpace):
                 channels = width
         layers.add_module("head", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
         layers.add_module("classifier", nn.Linear(channels, self.num_classes))
-        vars(layers)["primary_blocks"] = blocks  # where AZ-NAS reads; without it they are found
+        # Where AZ-NAS reads; without this, azlib finds blocks itself.
+        layers.primary_blocks = blocks  # type: ignore[assignment]
         return layers
 
     def training_network(self, arch: str, training: Training) -> nn.Module:
