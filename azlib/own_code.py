@@ -15,7 +15,7 @@ from types import ModuleType
 
 from azlib.errors import AzlibError, reason
 
-_loaded: dict[str, Path] = {}
+_loaded: list[Path] = []
 
 
 def load(code: str | Path) -> ModuleType:
@@ -42,7 +42,7 @@ def load(code: str | Path) -> ModuleType:
 
 def files() -> tuple[Path, ...]:
     """The files that were loaded so far, for a cluster whose machines do not have them."""
-    return tuple(_loaded.values())
+    return tuple(_loaded)
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -50,11 +50,12 @@ def _load_file(path: Path) -> ModuleType:
         what = "is no regular file" if path.exists() else "is not there"
         raise AzlibError(f"{path} {what}: expected a Python file, such as my_space.py")
     path, name = path.resolve(), path.stem
-    if _loaded.get(name) == path:
-        return sys.modules[name]
-    if "." in name or path.suffix != ".py":
+    held = sys.modules.get(name)
+    if held is not None and Path(getattr(held, "__file__", None) or "").resolve() == path:
+        return held
+    if "." in name or path.suffix != ".py":  # Python would look for it in a package
         raise AzlibError(f"{path.name} cannot be imported by Python: name it like my_space.py")
-    if name in sys.modules or name in sys.stdlib_module_names:
+    if held is not None or name in sys.stdlib_module_names:
         raise AzlibError(f"{path} has the name of another module, {name!r}: rename the file")
     _join_path(path.parent)
     spec = importlib.util.spec_from_file_location(name, path)
@@ -65,10 +66,12 @@ def _load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        if isinstance(error, AzlibError | KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
             raise
+        if isinstance(error, AzlibError):
+            raise AzlibError(f"{path.name}: {error}") from error
         raise AzlibError(f"{path.name} cannot be loaded: {told(error, path)}") from error
-    _loaded[name] = path
+    _loaded.append(path)
     return module
 
 

@@ -68,7 +68,7 @@ def nothing_stays(monkeypatch):
     """What a test loads and registers is forgotten after it."""
     modules, proxies = set(sys.modules), dict(REGISTRY)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(own_code, "_loaded", {})
+    monkeypatch.setattr(own_code, "_loaded", [])
     monkeypatch.setattr(own_spaces, "_found", {})
     yield
     for name in [name for name in sys.modules if name not in modules and "." not in name]:
@@ -252,6 +252,17 @@ def test_files_that_are_not_there_are_said(monkeypatch, written, space, message)
     with pytest.raises(AzlibError, match=message) as error:
         spaces.get(space)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_imported_already_is_that_module(monkeypatch, written):
+    file = written("own_widths.py", SPACE)
+    monkeypatch.syspath_prepend(file.parent)
+    from own_widths import Widths
+
+    assert type(spaces.get(f"{file}:Widths")) is Widths
+    clash = written("own_proxies.py", PROXY.format(name="snip"))
+    with pytest.raises(AzlibError, match=r"own_proxies.py: the proxy 'snip' is azlib's own"):
+        own_code.load(clash)
 
 
 def test_one_channel_is_kept_and_training_says_what_it_reads(tmp_path, written):
