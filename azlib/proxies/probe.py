@@ -60,7 +60,8 @@ class Probe:
         proxy of the user's own changes the weights, which the others would then read.
         """
         self.prepare(proxy.init)
-        before = [parameter._version for parameter in self.model.parameters()]
+        ours = proxy.comes_with_azlib
+        before = [] if ours else [parameter._version for parameter in self.model.parameters()]
         try:
             value = _number(proxy, proxy.function(self))
         except (AzlibError, Warning):
@@ -73,21 +74,27 @@ class Probe:
             raise AzlibError(
                 f"{proxy.name} cannot be computed for {type(self.model).__name__}: {reason(error)}"
             ) from error
-        if not proxy.comes_with_azlib:
-            self.model.zero_grad(set_to_none=True)  # or the next one would add to them
-            if before != [parameter._version for parameter in self.model.parameters()]:
-                raise AzlibError(
-                    f"the proxy {proxy.name!r} changes the weights of the network, which others "
-                    "read: let it work on copy.deepcopy(probe.model)"
-                )
-            if math.isnan(value):
-                warnings.warn(
-                    f"the proxy {proxy.name!r} is NaN for {type(self.model).__name__}: NaN ranks "
-                    "last",
-                    AzlibWarning,
-                    stacklevel=2,
-                )
+        if not ours:
+            self._check(proxy, before, value)
         return value
+
+    def _check(self, proxy: Proxy, before: list[int], value: float) -> None:
+        """Undoes and refuses what a proxy of the user's own must not do, and warns of NaN.
+
+        before: how often each parameter had been written to before the proxy ran.
+        """
+        self.model.zero_grad(set_to_none=True)  # or the next proxy would add to them
+        if before != [parameter._version for parameter in self.model.parameters()]:
+            raise AzlibError(
+                f"the proxy {proxy.name!r} changes the weights of the network, which others read: "
+                "let it work on copy.deepcopy(probe.model)"
+            )
+        if math.isnan(value):
+            warnings.warn(
+                f"the proxy {proxy.name!r} is NaN for {type(self.model).__name__}: NaN ranks last",
+                AzlibWarning,
+                stacklevel=3,
+            )
 
     def prepare(self, init: str | None = None) -> None:
         """Draws the weights that a proxy asks for, and makes running statistics as good as new.
