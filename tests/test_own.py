@@ -212,6 +212,7 @@ def test_spaces_are_found_in_modules_and_installed_packages(monkeypatch, written
         ("def mutate", "def mutat", "Widths is no search space yet, as it lacks mutate: write"),
         ("(SearchSpace)", "", r"type Widths is no search space, as it lacks proxies, init"),
         ("class Widths(", "class Width(", "unknown member of .* 'Widths'. Did you mean 'Width'"),
+        ('name = "widths"', "name = 3", "name of Widths is 3: expected a text"),
         ("(4, 1, 8, 8)", "(4, 1, 8.5)", "input_shape of Widths: .*expected positive integers"),
         ("rng.integers(2, 6)", "arch", r"Widths.sample raises NameError: .*\(line 10\)"),
         ("str(rng.integers(2, 6))", "7", "Widths.sample returns int '7': expected a text"),

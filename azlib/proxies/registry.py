@@ -79,11 +79,9 @@ def proxy(name: str, source: str = "own", **needs: Any) -> Callable:
     def register(function: Callable[[Probe], float]) -> Callable[[Probe], float]:
         _check_function(name, function)
         if (held := REGISTRY.get(name)) is not None and _place(held.function) != _place(function):
-            whose = (
-                "azlib's own"
-                if held.comes_with_azlib
-                else f"that of {'.'.join(_place(held.function))}"
-            )
+            whose = f"that of {'.'.join(_place(held.function))}"
+            if held.comes_with_azlib:
+                whose = "azlib's own"
             raise AzlibError(f"the proxy {name!r} is {whose}: choose another name")
         REGISTRY[name] = Proxy(name, source, function, **needs)
         return function
@@ -129,7 +127,7 @@ def own(proxies: Iterable[str]) -> tuple[Proxy, ...]:
 
     Another process knows them only if they are sent there, see `adopt`.
     """
-    held = [REGISTRY[name] for name in dict.fromkeys(proxies)]
+    held = [REGISTRY[name] for name in dict.fromkeys(proxies) if name in REGISTRY]
     return tuple(proxy for proxy in held if not proxy.comes_with_azlib)
 
 

@@ -96,7 +96,7 @@ def _made(source: Any, name: str, options: Mapping[str, Any]) -> SearchSpace:
             f"{', '.join(sorted(source.__abstractmethods__))}: write them (docs/own-space.md)"
         )
     makes = isinstance(source, type) or inspect.isfunction(source)
-    known = [] if not makes else [p.name for p in _parameters(source)]
+    known = [p.name for p in _parameters(source)] if makes and options else []
     for option in options:
         if option not in known:
             raise unknown(f"option of {name}", option, known or ["none"])
@@ -113,6 +113,8 @@ def rehearse(space: SearchSpace) -> None:
 
     Raises `AzlibError` that names the member which raises or returns something else.
     """
+    if not isinstance(space.name, str) or not space.name:
+        raise AzlibError(f"name of {type(space).__name__} is {space.name!r}: expected a text")
     try:
         check_shape(space.input_shape)
     except AzlibError as error:
