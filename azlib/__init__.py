@@ -4,6 +4,8 @@
     azlib.rank([model_a, model_b])      # DataFrame: proxies, ranks, AZ-NAS score
     azlib.blocks(model)                 # where in the network it is read, and what is left out
     azlib.aggregate(scores)             # Eq. 12: Σ log(rank / m)
+    azlib.Reference.of_space(space)     # ranks that do not change when other networks arrive
+    @azlib.proxy("name")                # a proxy of your own
 
 Nothing heavy is imported before it is used.
 """
@@ -16,17 +18,31 @@ from azlib.aggregation import aggregate
 from azlib.errors import AzlibError, AzlibWarning
 
 if TYPE_CHECKING:
-    from azlib.proxies import blocks, rank, score
+    from azlib.proxies import blocks, proxy, rank, score
+    from azlib.scoring import Reference
 
 __version__ = "0.2.0.dev0"
 """The one place where the version stands; the package's metadata are built from it."""
 
-__all__ = ["AzlibError", "AzlibWarning", "aggregate", "blocks", "rank", "score"]
+__all__ = [
+    "AzlibError",
+    "AzlibWarning",
+    "Reference",
+    "aggregate",
+    "blocks",
+    "proxy",
+    "rank",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("blocks", "rank", "score"):
+    if name in ("blocks", "proxy", "rank", "score"):
         from azlib import proxies
 
         return getattr(proxies, name)
+    if name == "Reference":
+        from azlib.scoring import Reference
+
+        return Reference
     raise AttributeError(f"module 'azlib' has no attribute {name!r}")

@@ -63,6 +63,21 @@ def rank(values: ArrayLike) -> NDArray[np.float64]:
     return rankdata(_nan_lowest(values))
 
 
+def rank_among(values: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+    """The rank, 1..m+1, that each value gets among m scores and itself: `rank` of these m + 1.
+
+    The values do not see each other. Raises AzlibError as `rank` does.
+    """
+    values, held = _floats(values), _floats(reference)
+    if values.ndim != 1 or held.ndim != 1:
+        raise AzlibError(
+            f"rank_among() got arrays of shapes {values.shape} and {held.shape}; pass two columns."
+        )
+    values, held = _nan_lowest(values), np.sort(_nan_lowest(held))
+    below, upto = (np.searchsorted(held, values, side) for side in ("left", "right"))
+    return 1 + (below + upto) / 2
+
+
 def aggregate(
     scores: pd.DataFrame | Mapping[str, ArrayLike],
     method: str = "log",

@@ -15,12 +15,17 @@ class AzlibWarning(UserWarning):
     """A result that is right but may not be what was wanted, in one line."""
 
 
-def unknown(kind: str, given: object, known: Iterable[str]) -> AzlibError:
-    """The error for a name that is not in a list: shows the list and the nearest name."""
+def unknown(kind: str, given: object, known: Iterable[str], hint: str = "") -> AzlibError:
+    """The error for a name that is not in a list: shows the list and the nearest name.
+
+    hint: a sentence about what else could be given.
+    """
     known = list(known)
     near = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return AzlibError(f"unknown {kind} {given!r}.{hint} Known: {', '.join(known)}.")
+    said = [f"unknown {kind} {given!r}."]
+    said += [f"Did you mean {near[0]!r}?"] if near else []
+    said += [hint] if hint else []
+    return AzlibError(" ".join([*said, f"Known: {', '.join(known)}."]))
 
 
 def reason(error: BaseException) -> str:

@@ -12,7 +12,12 @@ import time
 import pytest
 from test_sweep import same, small
 
+from azlib import own_code, spaces
+from azlib.proxies import REGISTRY
+from azlib.scoring import Execution, read, sweep
+from azlib.settings import ScoreSettings
 from azlib.spaces import nasbench201 as nb
+from azlib.spaces.own import write_template
 
 pytest.importorskip("distributed", reason="needs the optional extra azlib[cluster]")
 
@@ -78,3 +83,21 @@ def test_workers_may_die_and_arrive_late(cluster, tmp_path):
     assert first.wait() == -signal.SIGKILL
     assert result["arch"].tolist() == list(ARCHS)  # nothing lost, nothing twice
     assert same(result, small(tmp_path / "single.parquet", archs=ARCHS))
+
+
+def test_what_a_user_brings_in_a_file_reaches_the_cluster(cluster, tmp_path, monkeypatch):
+    address, start_worker = cluster
+    file = tmp_path / "own" / "own_brought.py"
+    assert write_template(file) == f"{file}:OwnBrought"
+    proxy = '@azlib.proxy("own-depth")\ndef depth(probe):\n    return len(probe.model)\n'
+    file.write_text(file.read_text() + f"\n\nimport azlib\n\n\n{proxy}")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(own_code, "_loaded", [])
+    space = spaces.get(f"{file}:OwnBrought")
+    start_worker()
+    settings = ScoreSettings.for_space(space, batch=2, resolution=8, proxies=["own-depth"])
+    archs = ["d1w8k3-d1w8k3-d1w8k3", "d2w8k3-d1w8k3-d1w8k3"]
+    execution = Execution(scheduler=address, progress=False)
+    out = sweep(space, tmp_path / "s.parquet", settings, archs=archs, execution=execution)
+    assert read(out)["own-depth"].tolist() == [7, 8]
+    del sys.modules["own_brought"], REGISTRY["own-depth"]

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from azlib.cli import companion, data, scoring, searching, training
+from azlib.cli import companion, data, own, scoring, searching, training
 from azlib.cli.state import kept
 from azlib.errors import AzlibError, reason
 
@@ -25,6 +25,7 @@ for command in (
     training.train,
     training.export,
     data.data,
+    own.new_space,
     companion.figures,
     companion.run,
 ):

@@ -9,11 +9,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from azlib import spaces
+from azlib import own_code, spaces
 from azlib.scoring.pool import Execution
 from azlib.spaces.base import SearchSpace
 
@@ -22,9 +23,12 @@ from azlib.spaces.base import SearchSpace
 class SpaceOptions:
     """Which search space."""
 
-    space: Annotated[str | None, typer.Option(help=f"search space: {', '.join(spaces.NAMES)}")] = (
-        None
-    )
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help=f"search space: {', '.join(spaces.NAMES)}, or your own: my_space.py:MySpace"
+        ),
+    ] = None
     budget: Annotated[
         str | None,
         typer.Option(help="mobilenetv2: FLOPs, such as 450M; autoformer: default or tf-tas"),
@@ -70,6 +74,21 @@ class ScoreOptions:
     def changes(self) -> dict[str, Any]:
         """The options that were given, as `ScoreSettings.changed` takes them."""
         return vars(self).copy()
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """The user's own code."""
+
+    imported: Annotated[
+        list[Path] | None,
+        typer.Option("--import", help="file with proxies of your own, my_proxies.py; repeatable"),
+    ] = None
+
+    def load(self) -> None:
+        """Runs the files, so that their proxies are known by name."""
+        for path in self.imported or ():
+            own_code.load(path)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,13 @@ from typing import Annotated
 
 import typer
 
-from azlib.cli.options import ExecutionOptions, ScoreOptions, SpaceOptions, expanded
+from azlib.cli.options import (
+    ExecutionOptions,
+    ImportOptions,
+    ScoreOptions,
+    SpaceOptions,
+    expanded,
+)
 from azlib.cli.state import keeping
 from azlib.cli.text import read_lines, read_seeds
 from azlib.errors import AzlibError
@@ -36,6 +42,7 @@ def sweep(
     which: WhichOptions,
     how: ScoreOptions,
     run: ExecutionOptions,
+    code: ImportOptions,
     proxies: Annotated[
         str | None, typer.Option(help="az, an assembly, or names joined by commas")
     ] = None,
@@ -45,6 +52,7 @@ def sweep(
     from azlib.proxies import names
     from azlib.settings import ScoreSettings
 
+    code.load()
     space = where.get("nasbench201")
     if how.resolution is not None:
         space = space.scored_at(how.resolution)
@@ -101,19 +109,27 @@ def _trained(benchmark: str) -> list[str]:
     return list(ground_truth(benchmark).index)
 
 
+@expanded
 def check_scores(
     files: Annotated[list[Path], typer.Argument(help="score files")],
+    code: ImportOptions,
     count: Annotated[int, typer.Option(help="rows to recompute in each file")] = 5,
     seed: Annotated[int, typer.Option(help="seed of the choice of rows")] = 0,
     tolerance: Annotated[float, typer.Option(help="largest relative difference")] = 1e-3,
+    space: Annotated[
+        str | None, typer.Option(help="your own search space, if the scores are of one")
+    ] = None,
 ) -> None:
     """Recompute a random handful of scores and compare."""
+    from azlib import spaces
     from azlib.scoring import recompute
 
     if not tolerance >= 0:
         raise AzlibError(f"tolerance={tolerance}: expected 0 or more")
+    code.load()
+    given = None if space is None else spaces.get(space)
     for path in files:
-        rows, difference = recompute(path, count, seed)
+        rows, difference = recompute(path, count, seed, given)
         typer.echo(f"{path}: {rows} rows recomputed, largest relative difference {difference:.1e}")
         if not difference <= tolerance:
             raise AzlibError(f"{path} differs from this code by more than {tolerance:g}")

@@ -8,7 +8,13 @@ from typing import Annotated
 
 import typer
 
-from azlib.cli.options import ExecutionOptions, ScoreOptions, SpaceOptions, expanded
+from azlib.cli.options import (
+    ExecutionOptions,
+    ImportOptions,
+    ScoreOptions,
+    SpaceOptions,
+    expanded,
+)
 from azlib.cli.state import keeping
 from azlib.errors import unknown
 
@@ -48,10 +54,12 @@ def search(
     what: SearchOptions,
     how: ScoreOptions,
     run: ExecutionOptions,
+    code: ImportOptions,
 ) -> None:
     """Search a space by Algorithm 1 or at random; run again to continue a stopped search."""
     from azlib import search as searching
 
+    code.load()
     space = where.get("mobilenetv2")
     rule_name = space.rule if what.rule is None else what.rule
     if rule_name not in ("algorithm-1", "random"):

@@ -13,7 +13,10 @@ from azlib.cli.state import keeping
 from azlib.cli.text import read_values
 
 Structure = Annotated[str, typer.Argument(help="structure text, or the .json of a search")]
-Space = Annotated[str | None, typer.Option(help="default: mobilenetv2, or the file's")]
+Space = Annotated[
+    str | None,
+    typer.Option(help="default: mobilenetv2, or the file's; your own: my_space.py:MySpace"),
+]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from azlib.proxies.network import (
 )
 from azlib.proxies.probe import Probe, count_macs
 from azlib.proxies.ranking import rank
-from azlib.proxies.registry import REGISTRY, Proxy, members, names, proxy
+from azlib.proxies.registry import REGISTRY, Proxy, adopt, members, names, own, proxy
 
 __all__ = [
     "REGISTRY",
@@ -37,6 +37,7 @@ __all__ = [
     "Proxy",
     "Scored",
     "activation_patterns",
+    "adopt",
     "az",
     "blocks",
     "check_device",
@@ -48,6 +49,7 @@ __all__ = [
     "names",
     "ntk",
     "one_thread",
+    "own",
     "proxy",
     "rank",
     "saliency",

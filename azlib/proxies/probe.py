@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import torch
@@ -52,19 +54,47 @@ class Probe:
     _kept: dict[Callable, Any] = field(default_factory=dict, init=False)
 
     def run(self, proxy: Proxy) -> float:
-        """The value of one proxy, on the network as the proxy wants it."""
+        """The value of one proxy, on the network as the proxy wants it.
+
+        Raises `AzlibError` where it fails, where it returns anything but a number, and where a
+        proxy of the user's own changes the weights, which the others would then read.
+        """
         self.prepare(proxy.init)
+        ours = proxy.comes_with_azlib
+        before = [] if ours else [parameter._version for parameter in self.model.parameters()]
         try:
-            return float(proxy.function(self))
-        except AzlibError:
+            value = _number(proxy, proxy.function(self))
+        except (AzlibError, Warning):
             raise
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            # A stranger's network can lack what a proxy needs, such as a second derivative.
+        except Exception as error:
+            # A stranger's network can lack what a proxy needs, such as a second derivative, and a
+            # stranger's proxy can fail in any way.
             if out_of_memory(error):
                 raise AzlibError("out of memory: lower the batch or the resolution") from error
             raise AzlibError(
                 f"{proxy.name} cannot be computed for {type(self.model).__name__}: {reason(error)}"
             ) from error
+        if not ours:
+            self._check(proxy, before, value)
+        return value
+
+    def _check(self, proxy: Proxy, before: list[int], value: float) -> None:
+        """Undoes and refuses what a proxy of the user's own must not do, and warns of NaN.
+
+        before: how often each parameter had been written to before the proxy ran.
+        """
+        self.model.zero_grad(set_to_none=True)  # or the next proxy would add to them
+        if before != [parameter._version for parameter in self.model.parameters()]:
+            raise AzlibError(
+                f"the proxy {proxy.name!r} changes the weights of the network, which others read: "
+                "let it work on copy.deepcopy(probe.model)"
+            )
+        if math.isnan(value):
+            warnings.warn(
+                f"the proxy {proxy.name!r} is NaN for {type(self.model).__name__}: NaN ranks last",
+                AzlibWarning,
+                stacklevel=3,
+            )
 
     def prepare(self, init: str | None = None) -> None:
         """Draws the weights that a proxy asks for, and makes running statistics as good as new.
@@ -145,6 +175,21 @@ class Probe:
             source, rng = self.settings.labelled_images or "patches", self.stream(f"images{number}")
             x, y = source_batch(source, tuple(self.inputs.shape), self.classes, rng)
         return channels_last(x).to(self.inputs.device), y.to(self.inputs.device)
+
+
+def _number(proxy: Proxy, value: object) -> float:
+    """What a proxy returned, as a float. Raises `AzlibError` for anything but one real number."""
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        return float(value.detach())
+    if isinstance(value, Real):
+        return float(value)
+    what = f"a {type(value).__name__}"
+    hint = ""
+    if value is None:
+        what, hint = "nothing", ", does it end without return?"
+    elif isinstance(value, Tensor):
+        what, hint = f"a tensor of shape {tuple(value.shape)}", ", as in float(tensor.sum())"
+    raise AzlibError(f"the proxy {proxy.name!r} returned {what}: expected one number{hint}")
 
 
 def _warn_of(found: FoundBlocks, inputs: Tensor) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from azlib.aggregation import ASSEMBLIES, AZ_NAS
@@ -32,24 +34,107 @@ class Proxy:
     labels: bool = False
     shared: bool = False
 
+    @property
+    def comes_with_azlib(self) -> bool:
+        """Whether it is one of azlib's own, and not of its user."""
+        return _place(self.function)[0].partition(".")[0] == "azlib"
+
 
 REGISTRY: dict[str, Proxy] = {}
+_COLUMNS = {"arch", "seed", "seconds", "step", "structure", "score", "az_nas", "place", "reason"}
+"""Columns of score files, of logs and of rankings, which no proxy may be called."""
+_HINT = "One of your own is known once its file was imported (--import my_proxies.py)."
 
 
-def proxy(name: str, source: str, **needs: Any) -> Callable:
-    """Registers a function of a `Probe` under a name; refuses a name that is taken.
+def proxy(name: str, source: str = "own", **needs: Any) -> Callable:
+    """Registers a function of a `Probe` under a name, by which everything in azlib then knows it.
 
-    needs: `init`, `images`, `labels`, `shared` of a `Proxy`. The function finds the network at that
-    initialisation, in training mode, with running statistics as if new.
+        @azlib.proxy("widest")
+        def widest(probe):
+            return max(module.out_channels for module in probe.model.modules()
+                       if isinstance(module, nn.Conv2d))
+
+    The function finds the network at the initialisation that it asks for, in training mode, with
+    running statistics as if new. It returns one number, higher being better, NaN where it is not
+    defined, and leaves the network as it found it.
+
+    Registering a function of the same module and name again replaces it, so that the cell of a
+    notebook can be run twice.
+
+    Args:
+        name: letters, digits, `_`, `-` and `.`, after a letter.
+        source: the paper it comes from.
+        needs: `init`, `images`, `labels`, `shared` of a `Proxy`.
+
+    Raises:
+        AzlibError: for a name that is taken or cannot be a column, for an unknown need, and for
+            something that is no function of one argument.
     """
+    _check_name(name)
+    known = [field.name for field in fields(Proxy)][3:]
+    for need in needs:
+        if need not in known:
+            raise unknown("need of a proxy", need, known)
 
     def register(function: Callable[[Probe], float]) -> Callable[[Probe], float]:
-        if name in REGISTRY:
-            raise AzlibError(f"proxy {name!r} is registered twice")
+        _check_function(name, function)
+        if (held := REGISTRY.get(name)) is not None and _place(held.function) != _place(function):
+            whose = f"that of {'.'.join(_place(held.function))}"
+            if held.comes_with_azlib:
+                whose = "azlib's own"
+            raise AzlibError(f"the proxy {name!r} is {whose}: choose another name")
         REGISTRY[name] = Proxy(name, source, function, **needs)
         return function
 
     return register
+
+
+def _check_name(name: object) -> None:
+    """Raises `AzlibError` unless a proxy can be called so."""
+    if not isinstance(name, str):
+        raise AzlibError(f'a proxy needs a name: write @proxy("name"), got {name!r}'[:200])
+    if not re.fullmatch(r"[A-Za-z][\w.-]*", name):
+        raise AzlibError(
+            f"proxy name {name!r}: expected letters, digits, _, - and . after a letter"
+        )
+    if name == "az" or name in ASSEMBLIES:
+        raise AzlibError(f"proxy name {name!r} is that of an assembly: choose another")
+    if name in _COLUMNS or name.startswith(("seconds_", "rank_")):
+        raise AzlibError(f"proxy name {name!r} is that of a column of its own: choose another")
+
+
+def _check_function(name: str, function: object) -> None:
+    """Raises `AzlibError` unless something can be called with a probe alone."""
+    try:
+        inspect.signature(function).bind(None)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise AzlibError(
+            f"proxy {name!r}: expected a function of one argument, the probe, got "
+            f"{getattr(function, '__name__', function)!r} ({error})"
+        ) from error
+
+
+def _place(function: Callable) -> tuple[str, str]:
+    """Where a function is defined; a script is the same module here and in its worker processes."""
+    module = function.__module__ or "nowhere"
+    return module.replace("__mp_main__", "__main__"), getattr(
+        function, "__qualname__", type(function).__name__
+    )
+
+
+def own(proxies: Iterable[str]) -> tuple[Proxy, ...]:
+    """Those of some registered proxies that do not come with azlib.
+
+    Another process knows them only if they are sent there, see `adopt`.
+    """
+    held = [REGISTRY[name] for name in dict.fromkeys(proxies) if name in REGISTRY]
+    return tuple(proxy for proxy in held if not proxy.comes_with_azlib)
+
+
+def adopt(proxies: Iterable[Proxy]) -> None:
+    """Registers proxies that came from another process."""
+    for held in proxies:
+        REGISTRY[held.name] = held
 
 
 def names(proxies: str | Iterable[str] = "az") -> list[str]:
@@ -70,5 +155,5 @@ def members(proxies: str | Iterable[str] = "az") -> tuple[str, ...]:
     given = [name for part in proxies for name in assemblies.get(part.strip(), (part.strip(),))]
     for name in given:
         if name not in REGISTRY:
-            raise unknown("proxy", name, [*assemblies, *REGISTRY])
+            raise unknown("proxy", name, [*assemblies, *REGISTRY], _HINT)
     return tuple(given)

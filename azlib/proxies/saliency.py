@@ -44,6 +44,31 @@ def gradients(value: Tensor, inputs: Sequence[Tensor], create_graph: bool = Fals
     )
 
 
+def _check_twice(value: Tensor, model: nn.Module) -> None:
+    """Raises `AzlibError` where a function of gradients cannot be differentiated again.
+
+    An operation whose derivative is marked as final (`once_differentiable`) leaves a node that
+    raises when it is reached. It never is if derivatives by certain tensors are asked for, as none
+    of them lies behind it: its part would be missing without a word.
+    """
+    waiting, final = [value.grad_fn], False
+    seen, made_by_hand = set(), set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        final |= node.name() == "torch::autograd::Error"
+        if node.name().endswith("Backward"):  # PyTorch's own end in a number
+            made_by_hand.add(node.name().removesuffix("Backward"))
+        waiting += [behind for behind, _ in node.next_functions]
+    if final:
+        raise AzlibError(
+            f"grasp needs second derivatives, which {type(model).__name__} does not have "
+            f"({', '.join(sorted(made_by_hand)) or 'one of its operations'}): leave grasp out"
+        )
+
+
 def loss_gradients(
     model: nn.Module, parameters: Sequence[Tensor], images: Tensor, labels: Tensor
 ) -> list[Tensor]:
@@ -97,6 +122,7 @@ def grasp(probe: Probe) -> float:
     the minus sign: Abdelfattah et al. found it so, though the paper on pruning removes the weights
     with the highest -w ⊙ (H g). A signed sum, often negative. H g is the derivative of <g, g> with
     one g held constant, on the graph of one forward pass.
+    Raises `AzlibError` for a network with an operation that has no second derivative.
     """
     weights = layer_weights(probe.model)
     images, labels = probe.batch()
@@ -104,6 +130,7 @@ def grasp(probe: Probe) -> float:
         loss = cross_entropy(logits(probe.model, images), labels)
         first = gradients(loss, weights, create_graph=True)
         flow = torch.stack([(g * g.detach()).sum() for g in first]).sum()
+        _check_twice(flow, probe.model)
         second = gradients(flow, weights)
     return _total(-w.detach() * h for w, h in zip(weights, second, strict=True))
 

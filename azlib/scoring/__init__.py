@@ -6,11 +6,13 @@ from azlib.scoring.architectures import sample
 from azlib.scoring.files import FileSettings, load, load_at, load_nearest, read, read_settings
 from azlib.scoring.pool import Execution
 from azlib.scoring.recompute import recompute
+from azlib.scoring.reference import Reference
 from azlib.scoring.sweep import sweep
 
 __all__ = [
     "Execution",
     "FileSettings",
+    "Reference",
     "load",
     "load_at",
     "load_nearest",

@@ -13,19 +13,24 @@ from azlib.settings import ScoreSettings
 from azlib.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
-    from azlib.proxies import Scored
+    from azlib.proxies import Proxy, Scored
 
 
 def score_chunk(
-    space: SearchSpace, items: list[tuple[str, int]], settings: ScoreSettings
+    space: SearchSpace,
+    items: list[tuple[str, int]],
+    settings: ScoreSettings,
+    own: tuple[Proxy, ...] = (),
 ) -> tuple[list[dict], list[str]]:
     """Rows of scores for (architecture, seed) pairs, and a line for each that failed.
 
     A failed architecture has NaN for every proxy, so that one bad network does not end a night's
     work. Raises `AzlibError` when memory runs out, as then all others would fail as well.
+    own: the user's own proxies among those of the settings, which a new process does not know.
     """
-    from azlib.proxies import REGISTRY
+    from azlib.proxies import REGISTRY, adopt
 
+    adopt(own)
     keep_freed_memory()
     rows, failures = [], []
     timed = [name for name in settings.proxies if not REGISTRY[name].shared]
@@ -47,10 +52,20 @@ def score_chunk(
 
 
 def score_architecture(space: SearchSpace, arch: str, seed: int, settings: ScoreSettings) -> Scored:
-    """Builds one network at the resolution of the settings and scores it; costs are the space's."""
+    """Builds one network at the resolution of the settings and scores it; costs are the space's.
+
+    Raises `AzlibError` where the space builds anything but a network, and as `score` does.
+    """
+    from torch import nn
+
     from azlib.proxies import score_in_place
 
     model = space.build(arch, settings.resolution)
+    if not isinstance(model, nn.Module):
+        raise AzlibError(
+            f"{type(space).__name__}.build returns {type(model).__name__} for {arch!r}: expected a "
+            "torch.nn.Module"
+        )
     return score_in_place(model, arch, seed, settings, macs=space.count(arch)["macs"])
 
 

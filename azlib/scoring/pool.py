@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from types import FunctionType
 from typing import Any, TypeVar
 
-from azlib.errors import AzlibError, needs
+from azlib import own_code
+from azlib.errors import AzlibError, needs, reason
 from azlib.settings import check_at_least
 
 T = TypeVar("T")
@@ -63,9 +68,50 @@ class Execution:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def check_sent(self, what: str, thing: object) -> None:
+        """Raises `AzlibError` where other processes of this machine could not receive a thing.
+
+        They import what is sent to them by its name, which fails for what a notebook defines. (A
+        Dask cluster is sent the code itself.)
+        """
+        if self.scheduler is not None or self.workers == 1:
+            return
+        noting = _Noting()
+        advice = "use workers=1, or define it in a module and import it from there"
+        try:
+            noting.dump(thing)
+        except Exception as error:  # what cannot be pickled says so in many ways
+            raise AzlibError(
+                f"{what} cannot be sent to processes ({reason(error)}): {advice}"
+            ) from error
+        if noting.unreachable:
+            raise AzlibError(
+                f"{what} cannot be sent to processes, as {noting.unreachable[0]} is defined in a "
+                f"notebook, where they cannot import it: {advice}"
+            )
+
     def width(self, pool: Executor) -> int:
         """How many tasks run at once; 64 where nobody knows."""
         return self.workers or getattr(pool, "_max_workers", None) or 64
+
+
+class _Noting(pickle.Pickler):
+    """Notes the classes and functions that a new process would not find: those of a notebook.
+
+    The module `__main__` of a script is a file, which new processes import; that of a notebook or
+    an interactive session is none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO())
+        main = sys.modules["__main__"]
+        self._is_file = hasattr(main, "__file__") or main.__spec__ is not None
+        self.unreachable: list[str] = []
+
+    def reducer_override(self, thing: Any) -> Any:
+        if isinstance(thing, type | FunctionType) and thing.__module__ == "__main__":
+            self.unreachable += [] if self._is_file else [thing.__qualname__]
+        return NotImplemented
 
 
 class _ThisProcess(Executor):
@@ -89,6 +135,8 @@ def _cluster(scheduler: str) -> Iterator:
     except (OSError, TimeoutError, ValueError) as error:
         raise AzlibError(f"no Dask scheduler answers at {scheduler!r}: start one first") from error
     with client:
+        for path in own_code.files():
+            client.upload_file(str(path))
         yield client
 
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from azlib import spaces
+from azlib.errors import AzlibError
 from azlib.scoring.chunk import score_chunk
 from azlib.scoring.files import read, read_settings
 from azlib.settings import check_at_least, check_seed
+from azlib.spaces.base import SearchSpace
 
 _SMALLEST_SCALE = (
     1e-2  # progressivity passes through zero, where a relative difference means little
@@ -24,16 +26,30 @@ class Recomputed(NamedTuple):
     difference: float
 
 
-def recompute(path: str | Path, count: int = 5, seed: int = 0) -> Recomputed:
+def recompute(
+    path: str | Path, count: int = 5, seed: int = 0, space: SearchSpace | None = None
+) -> Recomputed:
     """Scores up to `count` random rows of a score file afresh.
 
     Two failed scores (NaN) agree; if only one failed, the difference is infinite.
-    Raises `AzlibError` for a file that is no score file, and a count or seed out of range.
+
+    Args:
+        path: the score file.
+        count: how many rows.
+        seed: of the choice of rows.
+        space: the search space, needed where it is one of your own.
+
+    Raises:
+        AzlibError: for a file that is no score file, a count or seed out of range, and a space that
+            is not that of the file.
     """
     check_at_least(1, count=count)
     check_seed(seed)
+    from azlib.proxies import names
+
     settings, rows = read_settings(path), read(path)
-    space = spaces.get(settings.space).scored_at(settings.score.resolution)
+    space = _space(settings.space, path, space).scored_at(settings.score.resolution)
+    names(settings.score.proxies)  # refuses what this process does not know
     rows = rows.sample(min(count, len(rows)), random_state=np.random.default_rng(seed))
     items = [(row.arch, int(row.seed)) for row in rows.itertuples()]
     fresh, _ = score_chunk(space, items, settings.score)
@@ -45,3 +61,13 @@ def recompute(path: str | Path, count: int = 5, seed: int = 0) -> Recomputed:
         difference = np.abs(new - old) / np.maximum(np.abs(old), _SMALLEST_SCALE)
     difference = np.nan_to_num(np.where(same, 0.0, difference), nan=np.inf)
     return Recomputed(len(rows), float(difference.max()))
+
+
+def _space(name: str, path: str | Path, given: SearchSpace | None) -> SearchSpace:
+    """The space that a file names: the one that is given, or one that azlib knows."""
+    if given is not None and given.name != name:
+        raise AzlibError(f"{path} holds scores of the space {name!r}, not of {given.name!r}")
+    try:
+        return spaces.get(name) if given is None else given
+    except AzlibError as error:
+        raise AzlibError(f"{path} holds scores of a space that is not found: {error}") from error

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
@@ -27,12 +27,16 @@ from azlib.scoring.pool import Execution
 from azlib.settings import ScoreSettings, distinct
 from azlib.spaces.base import SearchSpace, check_space
 
+if TYPE_CHECKING:
+    from azlib.proxies import Proxy
+
 
 class _Task(NamedTuple):
     """What every chunk of a sweep shares."""
 
     space: SearchSpace
     settings: ScoreSettings  # with the folders that images are read from
+    own: tuple[Proxy, ...]  # the user's own proxies
     folder: Path  # of the parts
 
 
@@ -70,6 +74,7 @@ def sweep(
     execution = Execution() if execution is None else execution
     settings = ScoreSettings.for_space(space) if settings is None else settings
     settings = _checked(space, settings)
+    own = _own(space, settings, execution)
     held_as = FileSettings(space.name, settings.without_folders(), unique)
     if out.suffix != ".parquet" or out.is_dir():
         raise AzlibError(f"cannot write scores to {out}: give a file name that ends in .parquet")
@@ -92,7 +97,7 @@ def sweep(
         total=total, desc=out.name, unit="arch", disable=not execution.progress, smoothing=0.05
     )
     with bar:
-        task = _Task(space, settings, folder)
+        task = _Task(space, settings, own, folder)
         failures = _score_all(items(), task, held_as, execution, bar)
     if parts.join(out, folder, held_as):
         write_datasheet(out, held_as)
@@ -114,6 +119,17 @@ def _checked(space: SearchSpace, settings: ScoreSettings) -> ScoreSettings:
     for source in {settings.noise_source, labelled or "gaussian"} - {"gaussian"}:
         batch(source, settings.input_shape, 2, generator(1, "", "images"))
     return replace(settings, proxies=chosen, labelled_images=labelled)
+
+
+def _own(space: SearchSpace, settings: ScoreSettings, execution: Execution) -> tuple[Proxy, ...]:
+    """The user's own proxies. Raises `AzlibError` if they or the space cannot reach processes."""
+    from azlib.proxies import own
+
+    proxies = own(settings.proxies)
+    execution.check_sent(f"the space {space.name}", space)
+    for proxy in proxies:
+        execution.check_sent(f"the proxy {proxy.name}", proxy.function)
+    return proxies
 
 
 def _score_all(
@@ -140,8 +156,9 @@ def _score_all(
         raise AzlibError(f"stopped; run the same command to continue from {task.folder}") from None
     except BrokenProcessPool as error:
         raise AzlibError(
-            "a worker process died (killed, or out of memory: lower batch or workers); run the "
-            f"same command to continue from {task.folder}"
+            "a worker process died (killed, out of memory: lower batch or workers, or started by a "
+            "script without `if __name__ == '__main__':`); run the same command to continue from "
+            f"{task.folder}"
         ) from error
     return failures
 
@@ -153,7 +170,7 @@ def _run(
     flying: dict[Future, Path] = {}
     while True:
         for path, items in itertools.islice(todo, limit - len(flying)):
-            flying[pool.submit(score_chunk, task.space, items, task.settings)] = path
+            flying[pool.submit(score_chunk, task.space, items, task.settings, task.own)] = path
         if not flying:
             return
         finished, _ = wait(flying, return_when=FIRST_COMPLETED)

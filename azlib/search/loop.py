@@ -7,7 +7,6 @@ whole by Σ ln(rank / n) (Eq. 12); the winner is the best of all candidates, the
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -167,8 +166,9 @@ def _fill(
         raise AzlibError("stopped; run the same search again to continue") from None
     except BrokenProcessPool as error:
         raise AzlibError(
-            "a worker process died (killed, or out of memory: lower batch, resolution or "
-            "workers); run the same search again to continue"
+            "a worker process died (killed, out of memory: lower batch, resolution or workers, or "
+            "started by a script without `if __name__ == '__main__':`); run the same search again "
+            "to continue"
         ) from error
 
 
@@ -240,14 +240,7 @@ def _pool(score: Scorer, execution: Execution) -> Iterator[Executor | None]:
     if execution.scheduler is None and execution.workers == 1:
         yield None
         return
-    if execution.scheduler is None:
-        try:
-            pickle.dumps(score)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise AzlibError(
-                f"the score function cannot be sent to processes ({error}): use workers=1, or a "
-                "function defined in a module"
-            ) from None
+    execution.check_sent("the score function", score)
     with execution.executor() as pool:
         yield pool
 

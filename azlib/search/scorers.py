@@ -54,6 +54,14 @@ class Live:
         object.__setattr__(self, "settings", settings)  # filled in, so that a log says what it was
         object.__setattr__(self, "proxies", ranked)
 
+    def __reduce__(self) -> tuple:
+        """Another process receives the user's own proxies, too, of which it knows no names."""
+        from azlib.proxies import own
+
+        assert self.settings is not None  # __post_init__ filled it in
+        held = own(self.settings.proxies)
+        return _received, (held, self.space, self.seed, self.settings, self.proxies)
+
     @classmethod
     def at(
         cls,
@@ -94,6 +102,14 @@ class Live:
         assert self.settings is not None  # __post_init__ filled it in
         keep_freed_memory()
         return score_architecture(self.space, arch, self.seed, self.settings).values
+
+
+def _received(own: tuple, *fields: Any) -> Live:
+    """A scorer as it arrives in another process."""
+    from azlib.proxies import adopt
+
+    adopt(own)
+    return Live(*fields)
 
 
 class Known:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from azlib.errors import unknown
+from azlib.spaces import own
 from azlib.spaces.autoformer import AutoFormer
 from azlib.spaces.base import EnumerableSpace, Preset, SearchSpace, Training, check_space
 from azlib.spaces.mobilenetv2 import MobileNetV2
@@ -61,19 +62,22 @@ def get(name: str, cost_resolution: int | None = None, **options: Any) -> Search
     """The search space of that name.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `NAMES`; or a space of your own, as `my_space.py:MySpace`,
+            `package.module:MySpace`, or by the name under which an installed package offers it
+            (entry points of the group "azlib.spaces"). Once it was found, its own name will do.
         cost_resolution: pixels along a side of the images at which costs are counted; None means
             what the benchmark has: 224 in the ImageNet spaces, the size of the data set elsewhere.
         options: other fields of the class of the space, such as `budget`.
 
     Raises:
-        AzlibError: for an unknown name or option, and for a value that the space refuses.
+        AzlibError: for an unknown name or option, for a value that the space refuses, and for a
+            space of your own that does not do what a search will ask of it.
     """
-    if name not in NAMES:
-        raise unknown("search space", name, NAMES)
-    kind, fixed = _SPACES[name]
     if cost_resolution is not None:
         options["cost_resolution"] = cost_resolution
+    if name not in NAMES:
+        return own.get(name, options, taken=NAMES)
+    kind, fixed = _SPACES[name]
     known = [field.name for field in fields(kind) if field.name not in fixed]
     for option in options:
         if option not in known:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from azlib import spaces
 from azlib.errors import AzlibError, needs, out_of_memory, reason, unknown
 from azlib.files import replacing
 from azlib.inputs import gaussian, generator
@@ -27,10 +28,12 @@ Run = Callable[[Tensor], Tensor]
 def read_structure(text: str, space: str | None = None) -> tuple[str, str]:
     """(space, structure) of a structure text, or of the JSON file that a search wrote.
 
-    space: of a text, by default "mobilenetv2"; a file must agree with it.
+    space: of a text, by default "mobilenetv2"; a file must agree with it. It is needed for a space
+    of the user's own, as azlib knows its name only once it was found.
     """
+    name = None if space is None else spaces.get(space).name
     if not text.endswith(".json"):
-        return space or DEFAULT_SPACE, text
+        return name or DEFAULT_SPACE, text
     try:
         found = json.loads(Path(text).read_text())
         structure, held = found["structure"], found["settings"]["space"]["name"]
@@ -43,8 +46,8 @@ def read_structure(text: str, space: str | None = None) -> tuple[str, str]:
             f"{text} is no structure that azlib search found ({reason(error)}): expected the .json "
             "file beside its log"
         ) from error
-    if space not in (None, held):
-        raise AzlibError(f"{text} is of the space {held!r}, not {space!r}: leave the space out")
+    if name not in (None, held):
+        raise AzlibError(f"{text} is of the space {held!r}, not {name!r}: give that one or none")
     return held, structure
 
 
@@ -102,8 +105,8 @@ def export(network: Network, to: str, out: str | Path, weights: str | Path | Non
     """Writes the network; returns the largest difference of its logits, read back, to its own.
 
     Args:
-        network: see `choose`. Its images are (B, 3, resolution, resolution) for any B, normalised
-            as in training.
+        network: see `choose`. Its images are (B, C, resolution, resolution) for any B, normalised
+            as in training; C is 3 but in spaces of the user's own.
         to: "state-dict" (of `network.build()`, exactly the same), "torchscript" (a traced module)
             or "onnx" (needs onnx, onnxscript and onnxruntime).
         out: the file.
@@ -134,7 +137,7 @@ def export(network: Network, to: str, out: str | Path, weights: str | Path | Non
 def _written(network: Network, model: nn.Module, to: str, path: Path) -> float:
     """Writes a file and returns the largest difference of its logits to the model's."""
     rng = generator(0, network.structure, "input")
-    images = gaussian((3, 3, network.resolution, network.resolution), rng)
+    images = gaussian((3, network.channels, network.resolution, network.resolution), rng)
     run = FORMATS[to](network, model, images[:2], path)
     worst = 0.0
     for batch in (images[:2], images):

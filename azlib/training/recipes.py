@@ -215,7 +215,21 @@ class Network:
     def __post_init__(self) -> None:
         check(self)
 
+    @property
+    def channels(self) -> int:
+        """Channels of the images, those of the space; training itself reads RGB photographs."""
+        return spaces.get(self.space).input_shape[1]
+
     def build(self, drop_path: float = 0.0, rng: torch.Generator | None = None) -> nn.Module:
-        """(B, 3, resolution, resolution) → (B, num_classes), initialised as for training."""
+        """(B, C, resolution, resolution) → (B, num_classes), initialised as for training.
+
+        Raises `AzlibError` where the space builds anything but a network.
+        """
         training = spaces.Training(self.num_classes, self.resolution, drop_path, rng)
-        return spaces.get(self.space).training_network(self.structure, training)
+        built = spaces.get(self.space).training_network(self.structure, training)
+        if not isinstance(built, nn.Module):
+            raise AzlibError(
+                f"training_network of the space {self.space} returns {type(built).__name__}: "
+                "expected a torch.nn.Module"
+            )
+        return built

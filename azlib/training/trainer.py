@@ -95,6 +95,11 @@ def _check(
             f"the network has {network.num_classes} classes, {folder} {len(data.classes)}: build "
             "it with as many"
         )
+    if (channels := getattr(network, "channels", 3)) != 3:
+        raise AzlibError(
+            f"the network takes images of {channels} channels, the recipes read RGB photographs: "
+            "train it with a loop of your own, on what its space builds"
+        )
     if len(data.train) < recipe.batch:
         raise AzlibError(
             f"batch={recipe.batch} is more than the {len(data.train)} training images of {folder}: "
