@@ -18,13 +18,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from azlib.aggregation import rank
+from azlib.aggregation import ASSEMBLIES, rank
 from azlib.companion.agreement import difference
 from azlib.companion.methods import Method
 from azlib.companion.metrics import kendall, kendall_interval, ndcg, selected, spearman
 from azlib.errors import AzlibError, unknown
 from azlib.scoring.files import COMMITTED, load_nearest
 from azlib.spaces.base import EnumerableSpace
+
+FROM_ONE_SPACE = {
+    name: ASSEMBLIES[name] for name in ("az-nas", "az-live", "az-graph", "az-graph-epe")
+}
+"""The paper's assembly, and those that were chosen on NAS-Bench-201 alone."""
 
 
 def load_groups(
