@@ -31,8 +31,12 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "14": ["presets.csv", "presets.md", "presets.png"],
     "15": ["mobilenetv2_search.csv", "mobilenetv2_search.png", "mobilenetv2_networks.png"],
     "16": ["table2.csv", "table2.md", "table2_contenders.csv", "table2_networks.pdf"],
-    "17": ["table3.csv", "table3.tex", "table3_contenders.csv", "autoformer_search.png"],
+    "17": ["table3.csv", "table3.tex", "autoformer_search.png", "supernet.md"],
+    "18": ["elsewhere.csv", "elsewhere.png", "elsewhere_ranks.png", "elsewhere_tops.csv"],
+    "19": ["left_over.csv", "left_over.png"],
     "20": ["own_space.csv", "own_space.md"],
+    "24": ["transfer.csv", "transfer.png", "transfer_choice.md", "transfer_duels.csv"],
+    "25": ["search_elsewhere.csv", "search_elsewhere.md"],
 }
 RUN_LIVE = {"entropy_by_block": 2e-3, "trainability": 2e-2, "own_space": 2e-2}
 """Exhibits of networks that the notebook runs: the last digit written depends on the processor."""
