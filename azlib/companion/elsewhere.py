@@ -13,7 +13,7 @@ from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion.agreement import difference, summary
 from azlib.companion.methods import Method
 from azlib.companion.metrics import kendall, kendall_interval, ndcg
-from azlib.companion.places import PLACES, SEED, frames, joined, method
+from azlib.companion.places import PLACES, SEED, fitted, frames, joined, left_aside, method
 from azlib.companion.tables import TAU
 from azlib.errors import AzlibError
 from azlib.scoring.files import COMMITTED, read, read_settings
@@ -128,9 +128,11 @@ def against(
         benchmark, task, n, τ of both, and the difference with its 95 % interval; tasks where one
         of the two is not defined are left out.
     """
-    ours, theirs = method(first), method(second)
     rows = []
     for (benchmark, task), truth in accuracy.items():
+        ours, theirs = (fitted(method(name), benchmark) for name in (first, second))
+        if ours is None or theirs is None:
+            continue
         parts = frames(benchmark, task, folder)
         table = joined(parts, [*ours.proxies, *theirs.proxies])
         if table is None:
@@ -185,7 +187,11 @@ def settings_study(folder: Path = COMMITTED) -> pd.DataFrame:
         ):
             frame = read(path)
             scored = _seed(frame, frame["seed"].max())
-            pair = aggregate(scored), aggregate(reference.loc[scored.index])
+            used = [name for name in AZ_NAS if name not in left_aside(place.benchmark)]
+            pair = (
+                aggregate(scored, proxies=used),
+                aggregate(reference.loc[scored.index], proxies=used),
+            )
             rows.append(
                 {
                     "benchmark": place.benchmark,
@@ -213,7 +219,8 @@ def between_seeds(folder: Path = COMMITTED) -> pd.DataFrame:
         first, second = (part.set_index("arch") for _, part in list(frame.groupby("seed"))[:2])
         second = second.loc[first.index]
         pairs = {name: (first[name], second[name]) for name in AZ_NAS[:3]}
-        pairs["AZ-NAS"] = (aggregate(first), aggregate(second))
+        used = [name for name in AZ_NAS if name not in left_aside(place.benchmark)]
+        pairs["AZ-NAS"] = (aggregate(first, proxies=used), aggregate(second, proxies=used))
         for name, pair in pairs.items():
             rows.append({"benchmark": place.benchmark, "score": name} | summary([pair]))
     return pd.DataFrame(rows)
@@ -233,7 +240,8 @@ def reasons(of_claims: pd.DataFrame, of_singles: pd.DataFrame) -> list[str]:
     """
     found = []
     for name, rows in of_claims[~_odd(of_claims)].groupby("benchmark", sort=False):
-        gains = {p: (rows[f"without_{p}"] - rows["log"]).mean() for p in AZ_NAS}
+        used = [p for p in AZ_NAS if p not in left_aside(str(name))]
+        gains = {p: (rows[f"without_{p}"] - rows["log"]).mean() for p in used}
         worst = max(gains, key=lambda p: gains[p])
         own = of_singles[(of_singles["benchmark"] == name) & (of_singles["method"] == worst)]
         tau = own[~_odd(own)]["kendall_tau"].mean()

@@ -7,7 +7,7 @@ that every proxy has.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial, reduce
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from azlib.aggregation import ASSEMBLIES, aggregate
+from azlib import spaces
+from azlib.aggregation import ASSEMBLIES, AZ_NAS, aggregate
 from azlib.companion import methods
 from azlib.companion.data.truth import accuracies, named
 from azlib.companion.methods import METHODS, Method
@@ -93,6 +94,27 @@ def method(name: str) -> Method:
         if found.name == name:
             return found
     raise unknown("method", name, [found.name for found in COMPARED])
+
+
+def left_aside(benchmark: str) -> set[str]:
+    """The proxies of AZ-NAS that the paper does not use in the space of a benchmark.
+
+    Of vision transformers it leaves out progressivity.
+    """
+    return set(AZ_NAS) - set(spaces.get(str(named(benchmark).space)).proxies)
+
+
+def fitted(method: Method, benchmark: str) -> Method | None:
+    """A method as it is used on a benchmark, see `left_aside`; None if nothing is left of it."""
+    aside = left_aside(benchmark)
+    proxies = tuple(name for name in method.proxies if name not in aside)
+    if not proxies or proxies == method.proxies:
+        return method if proxies else None
+    combine = method.combine
+    if isinstance(combine, partial):
+        members = [name for name in combine.keywords["proxies"] if name not in aside]
+        combine = partial(aggregate, method="log", proxies=members)
+    return replace(method, proxies=proxies, combine=combine)
 
 
 def singles(proxies: Sequence[str]) -> list[Method]:
@@ -176,7 +198,7 @@ def over_tasks(
     rows = []
     for (benchmark, task), truth in accuracy.items():
         parts = frames(benchmark, task, folder)
-        for method in compared:
+        for method in filter(None, (fitted(m, benchmark) for m in compared)):
             table = joined(parts, method.proxies)
             if table is None:
                 continue

@@ -12,7 +12,7 @@ from azlib import spaces
 from azlib.aggregation import ASSEMBLIES, aggregate
 from azlib.companion.contest import QUIET, over_seeds
 from azlib.companion.data.truth import named
-from azlib.companion.places import PLACES, frames, joined
+from azlib.companion.places import PLACES, frames, joined, left_aside
 from azlib.errors import AzlibError
 from azlib.scoring.files import COMMITTED
 from azlib.search import Algorithm1, Known, RandomSearch, Rule, search
@@ -88,7 +88,8 @@ def ranked(
     """
     rows = []
     for task in tasks:
-        for score, members in measures.items():
+        for score, names in measures.items():
+            members = [name for name in names if name not in left_aside(benchmark)]
             table = joined(frames(benchmark, task, folder), list(dict.fromkeys(members)))
             assert table is not None, f"{benchmark}: {score} was not scored"
             found = aggregate(table, proxies=members).idxmax()
