@@ -78,21 +78,25 @@ def searched(
 
 def ranked(
     benchmark: str,
-    tasks: Sequence[str],
+    accuracy: Mapping[tuple[str, str], pd.Series],
     measures: Mapping[str, tuple[str, ...]],
     folder: Path = COMMITTED,
 ) -> pd.DataFrame:
     """The first of each ranking, for a benchmark that trained so few that all are evaluated.
 
-    Its rows carry the rule "all ranked" and seed 1.
+    Its rows carry the rule "all ranked" and seed 1. accuracy: by (benchmark, task), whose
+    architectures are ranked.
     """
     rows = []
-    for task in tasks:
+    for (name, task), truth in accuracy.items():
+        if name != benchmark:
+            continue
         for score, names in measures.items():
             members = [name for name in names if name not in left_aside(benchmark)]
             table = joined(frames(benchmark, task, folder), list(dict.fromkeys(members)))
-            assert table is not None, f"{benchmark}: {score} was not scored"
-            found = aggregate(table, proxies=members).idxmax()
+            if table is None:
+                raise AzlibError(f"{benchmark} has not been scored by {', '.join(members)}")
+            found = aggregate(table.loc[truth.index], proxies=members).idxmax()
             rows.append((benchmark, task, "all ranked", score, 1, found))
     return pd.DataFrame(rows, columns=["benchmark", "task", "rule", "score", "seed", "found"])
 
