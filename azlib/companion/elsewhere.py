@@ -187,10 +187,10 @@ def settings_study(folder: Path = COMMITTED) -> pd.DataFrame:
         ):
             frame = read(path)
             scored = _seed(frame, frame["seed"].max())
-            used = [name for name in AZ_NAS if name not in left_aside(place.benchmark)]
+            proxies = [name for name in AZ_NAS if name not in left_aside(place.benchmark)]
             pair = (
-                aggregate(scored, proxies=used),
-                aggregate(reference.loc[scored.index], proxies=used),
+                aggregate(scored, proxies=proxies),
+                aggregate(reference.loc[scored.index], proxies=proxies),
             )
             rows.append(
                 {
