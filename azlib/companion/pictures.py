@@ -5,7 +5,7 @@ Data in, matplotlib figures out, as in `azlib.companion.plots`; no statistics, n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -80,12 +80,12 @@ def bars(
 
 
 @drawn
-def images(pixels: np.ndarray, titles: Sequence[str]) -> Figure:
-    """Small grey images, (B, H, W), in a row."""
+def images(pixels: Mapping[str, np.ndarray]) -> Figure:
+    """Small grey images, (H, W) each, in a row under their titles."""
     figure, axes = plt.subplots(
         1, len(pixels), figsize=(0.8 * len(pixels), 1.1), squeeze=False, layout="constrained"
     )
-    for axis, image, title in zip(axes.flat, pixels, titles, strict=True):
+    for axis, (title, image) in zip(axes.flat, pixels.items(), strict=True):
         axis.imshow(image, cmap="gray_r")
         axis.set_title(title)
         axis.axis("off")
