@@ -21,6 +21,7 @@ with needs("matplotlib", "companion"):
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "0.6"
 _PLACES = ((0.0, 0.0), (1.0, 1.0), (2.0, -1.0), (3.0, 0.0))  # of the four nodes of a cell
+_CROSSING = ((0, 3), (1, 2))  # two edges that meet in the middle, where no label can stand
 
 
 @drawn
@@ -36,7 +37,7 @@ def cell(operations: tuple[str, ...], title: str = "") -> Figure:
         arrow = {"arrowstyle": "-|>", "color": colour, "lw": 2 if alive else 1}
         arrow |= {"linestyle": "-" if alive else "--", "shrinkA": 12, "shrinkB": 12}
         axes.annotate("", end, start, arrowprops=arrow)
-        middle = start + (0.5 if (i, j) != (0, 3) else 0.28) * (end - start)
+        middle = start + (0.28 if (i, j) in _CROSSING else 0.5) * (end - start)
         look = {"ha": "center", "va": "center", "fontsize": 8, "color": "black" if alive else "0.4"}
         axes.text(*middle, operation, bbox={"fc": "white", "ec": "none", "pad": 1}, **look)
     for node, (x, y) in enumerate(_PLACES):

@@ -121,7 +121,7 @@ def cell(percent: pd.DataFrame, accuracies: pd.Series, arch: str) -> None:
         name = form(operations)
         lines = [f"{column} {percent[column][name]:.0f}" for column in percent]
         lines = [", ".join(lines[:3]), ", ".join(lines[3:])]
-        title = "reaches or beats % of all by " + "\n".join(filter(None, lines))
+        title = "reaches or beats, in % of all: " + "\n".join(filter(None, lines))
         known = accuracies.get(name, np.nan)
         return pictures.cell(operations, f"{title}\naccuracy once trained: {known:.2f} %")
 
