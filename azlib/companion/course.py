@@ -113,9 +113,14 @@ def dressed(notebook: dict[str, Any], lines: str) -> dict[str, Any]:
     tagged = next(i for i, c in enumerate(cells) if "parameters" in c["metadata"].get("tags", []))
     reads = any(line.startswith("scores = ") for line in cells[tagged]["source"])
     guard = _GUARD.format("scores" if reads else "")
-    about = {"cell_type": "markdown", "id": own[0], "metadata": {}, "source": _lines(lines)}
-    place = {"cell_type": "code", "id": own[1], "metadata": {}, "source": _lines(guard)}
-    place |= {"execution_count": None, "outputs": []}
+    about: dict[str, Any] = {
+        "cell_type": "markdown",
+        "id": own[0],
+        "metadata": {},
+        "source": _lines(lines),
+    }
+    place: dict[str, Any] = {"cell_type": "code", "id": own[1], "metadata": {}}
+    place |= {"source": _lines(guard), "execution_count": None, "outputs": []}
     cells = [cells[0], about, *cells[1 : tagged + 1], place, *cells[tagged + 1 :]]
     return {**notebook, "cells": cells}
 

@@ -98,7 +98,7 @@ def _same(value: Any, expected: Any) -> bool:
         return bool(np.ndim(value) == 0 and value == expected)
     try:
         found, wanted = np.asarray(value, dtype=float), np.asarray(expected, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # text, or a tensor that wants a gradient
         return False
     return found.shape == wanted.shape and np.allclose(found, wanted, rtol=1e-5, equal_nan=True)
 
@@ -110,7 +110,8 @@ def _call(arguments: tuple) -> str:
 def _short(value: Any) -> str:
     """A value as a student would type it, cut where it is long."""
     if isinstance(value, np.ndarray | pd.Series):
-        value = np.round(np.asarray(value, dtype=float), 4).tolist()
+        value = np.asarray(value)
+        value = (np.round(value, 4) if np.issubdtype(value.dtype, np.number) else value).tolist()
     elif isinstance(value, float | np.number):
         value = round(float(value), 6)
     return " ".join(reprlib.repr(value).split())

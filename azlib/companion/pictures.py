@@ -6,6 +6,7 @@ Data in, matplotlib figures out, as in `azlib.companion.plots`; no statistics, n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,13 +34,15 @@ def cell(operations: tuple[str, ...], title: str = "") -> Figure:
     figure, axes = plt.subplots(figsize=(5.2, 3), layout="constrained")
     for (i, j), operation, alive in zip(EDGES, operations, live(operations), strict=True):
         colour = BLUE if alive else GREY
-        start, end = np.array(_PLACES[i]), np.array(_PLACES[j])
+        start, end = _PLACES[i], _PLACES[j]
         arrow = {"arrowstyle": "-|>", "color": colour, "lw": 2 if alive else 1}
         arrow |= {"linestyle": "-" if alive else "--", "shrinkA": 12, "shrinkB": 12}
         axes.annotate("", end, start, arrowprops=arrow)
-        middle = start + (0.28 if (i, j) in _CROSSING else 0.5) * (end - start)
-        look = {"ha": "center", "va": "center", "fontsize": 8, "color": "black" if alive else "0.4"}
-        axes.text(*middle, operation, bbox={"fc": "white", "ec": "none", "pad": 1}, **look)
+        part = 0.28 if (i, j) in _CROSSING else 0.5
+        x, y = (a + part * (b - a) for a, b in zip(start, end, strict=True))
+        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+        look |= {"color": "black" if alive else "0.4", "bbox": {"fc": "white", "ec": "none"}}
+        axes.text(x, y, operation, **look)
     for node, (x, y) in enumerate(_PLACES):
         label = {0: "0\ninput", 3: "3\noutput"}.get(node, str(node))
         axes.text(x, y, label, ha="center", va="center", bbox={"boxstyle": "circle", "fc": "white"})
@@ -59,8 +62,8 @@ def covariance(first: float, second: float, angle: float, title: str) -> Figure:
     turn = np.deg2rad(angle)
     axis = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     points = np.random.default_rng(1).normal(size=(400, 2)) * [first, second] @ axis
-    axes.scatter(*points.T, s=4, color=BLUE)
-    outline = {"fill": False, "ec": ORANGE, "lw": 2}
+    axes.scatter(points[:, 0], points[:, 1], s=4, color=BLUE)
+    outline: dict[str, Any] = {"fill": False, "ec": ORANGE, "lw": 2}
     axes.add_patch(Ellipse((0, 0), 4 * first, 4 * second, angle=angle, **outline))
     axes.set(xlim=(-6, 6), ylim=(-6, 6), aspect="equal", title=title)
     axes.set(xlabel="channel 1", ylabel="channel 2")
