@@ -28,7 +28,7 @@ Check = Callable[[Attempt], str]
 """Returns what is wrong with an attempt, "" where nothing is."""
 
 
-def check(name: str, attempt: Attempt) -> None:
+def check(name: str, attempt: object) -> None:
     """Prints whether a student's function is right, and if not, what it does instead.
 
     Args:
@@ -42,7 +42,7 @@ def check(name: str, attempt: Attempt) -> None:
     print(f"not yet: {complaint}" if complaint else f"right: {name}")
 
 
-def complain(name: str, attempt: Attempt) -> str:
+def complain(name: str, attempt: object) -> str:
     """What is wrong with an attempt at an exercise, in one line; "" where nothing is.
 
     Raises `AzlibError` for an exercise that does not exist.
