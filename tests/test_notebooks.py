@@ -15,7 +15,7 @@ from azlib.errors import AzlibError
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "00": ["{}/start_here.png"],
-    "01": ["fig2.csv", "fig2.pdf", "{}/degenerate_rules.csv"],
+    "01": ["fig2.csv", "fig2.pdf", "entropy_by_block.csv"],
     "02": ["trainability.png", "{}/single_proxies.md"],
     "03": ["{}/fig3.csv", "{}/fig3.png"],
     "04": ["{}/fig5.csv", "{}/fig5.pdf"],
@@ -35,8 +35,10 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "18": ["elsewhere.csv", "elsewhere.png", "elsewhere_ranks.png", "elsewhere_tops.csv"],
     "19": ["left_over.csv", "left_over.png"],
     "20": ["own_space.csv", "own_space.md"],
+    "23": ["search_train_see.csv", "search_train_see.png", "search_train_see_found.md"],
     "24": ["transfer.csv", "transfer.png", "transfer_choice.md", "transfer_duels.csv"],
     "25": ["search_elsewhere.csv", "search_elsewhere.md"],
+    "A1": ["{}/degenerate_rules.csv", "{}/degenerate_rules.tex"],
 }
 RUN_LIVE = {"entropy_by_block": 2e-3, "trainability": 2e-2, "own_space": 2e-2}
 """Exhibits of networks that the notebook runs: the last digit written depends on the processor."""

@@ -17,6 +17,8 @@ with needs("papermill", "companion"):
 # Kernels warn about their transport and about the debugger, on the terminal of whoever runs them.
 _QUIET_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]
 _QUIET_DEBUGGER = ("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+NOBODY_WATCHES = "AZLIB_NOBODY_WATCHES"
+"""The environment variable that tells a notebook that nobody can move its sliders."""
 
 
 def parameters(notebook: str | Path) -> dict[str, str]:
@@ -66,6 +68,7 @@ def run(notebook: str | Path, output: str | Path, values: Mapping[str, Any] | No
         raise AzlibError(f"{output} is a folder; expected the name of a notebook to write")
     draft = output.with_suffix(".failed.ipynb")
     os.environ.setdefault(*_QUIET_DEBUGGER)
+    os.environ[NOBODY_WATCHES] = "1"
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(

@@ -12,6 +12,18 @@ from azlib.scoring.files import load
 from azlib.spaces.nasbench201 import NASBench201
 
 
+def check_place(folder: str = "../data") -> None:
+    """Raises `AzlibError` where a notebook does not find the data of azlib's repository.
+
+    folder: what it reads, as seen from where it runs.
+    """
+    if not Path(folder).exists():
+        raise AzlibError(
+            f"no {folder} beside this notebook: open it in the folder notebooks/ of a checkout of "
+            "azlib (make lab), or say in its parameters where that lies"
+        )
+
+
 def begin(source: str, figures: str, whole: bool = False) -> tuple[pd.DataFrame, Path, NASBench201]:
     """What a notebook on NAS-Bench-201 needs, and a line about it.
 

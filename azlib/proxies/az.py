@@ -1,6 +1,6 @@
 """The four proxies of AZ-NAS (Lee & Ham, CVPR 2024, arXiv 2403.19232).
 
-The equations do not say what to do with degenerate networks, and it matters (notebook 01). Three
+The equations do not say what to do with degenerate networks, and it matters (notebook A1). Three
 rules, by name:
 
 "azlib", the default: a network neither loses by round-off nor wins by doing nothing. Negative
