@@ -18,7 +18,8 @@ neither.
 project = "azlib"
 author = copyright = "The azlib contributors"
 html_title = "azlib"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docs.builder.mathml"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions += ["docs.builder.docstrings", "docs.builder.mathml"]
 exclude_patterns = ["figures/**"]
 
 # Pages and lessons. Lessons are shown as they were run, and widgets as the pictures beside them.
@@ -38,7 +39,9 @@ autodoc_member_order = "bysource"
 # Light, as the pictures are; nothing on a page comes from elsewhere.
 html_theme = "furo"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
+html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
-html_js_files = ["light.js"]
 html_copy_source = False
+html_domain_indices = False
 html_show_sphinx = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def build(executed: Path, out: Path, notebooks: Path = ROOT / "notebooks") -> in
     """
     source, notes = (out.with_name(f"{out.name}-{what}") for what in ("source", "doctrees"))
     sources.lay_out(sources.collect(ROOT, notebooks, executed), source)
+    if (out / ".buildinfo").is_file():  # written by Sphinx, so nothing else is lost
+        shutil.rmtree(out)
     options = ["-c", ROOT / "docs", "-d", notes, "-b", "html", "-W", "--keep-going", "-q"]
     status = build_main([str(word) for word in (*options, source, out)])
     sources.lay_out(lessons.for_colab(notebooks), out / "colab")

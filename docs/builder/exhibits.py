@@ -55,7 +55,7 @@ def light(path: Path) -> bytes:
         return path.read_bytes()
     small = io.BytesIO()
     with Image.open(path) as image:
-        image.convert("RGB").quantize(256).save(small, "png")
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png")
     return small.getvalue()
 
 

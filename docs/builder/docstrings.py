@@ -1,0 +1,39 @@
+"""Docstrings of azlib's classes, whose fields are lines such as `name: what it is.`, as lists."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sphinx.application import Sphinx
+
+_FIELD = re.compile(r"^(\w+(?:, \w+)*): (.+)$")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Puts the conversion before that of Google's sections."""
+    app.connect("autodoc-process-docstring", _process, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _process(
+    app: Sphinx, kind: str, name: str, item: object, options: Any, lines: list[str]
+) -> None:
+    if kind == "class":
+        lines[:] = listed(lines)
+
+
+def listed(lines: list[str]) -> list[str]:
+    """Lines in which every field and what continues it is an item of a list."""
+    result = [""]
+    in_field = False
+    for line in lines:
+        field = _FIELD.match(line)
+        continues = in_field and line.startswith("    ")
+        if line and result[-1] and bool(field) != in_field and not continues:
+            result.append("")  # a list stands apart from the text around it
+        in_field = bool(field) or continues
+        if field:
+            line = f"- **{field[1]}**: {field[2]}"
+        result.append(line[2:] if continues else line)
+    return result[1:]
