@@ -8,6 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for azlib and docs.builder
 
+import azlib
+
+for _name in azlib.__all__:  # imported when asked for, so autodoc does not see them by itself
+    setattr(azlib, _name, getattr(azlib, _name))
+
 REPOSITORY = os.environ.get("REPOSITORY", "").rstrip("/")
 """Where the repository is published, such as https://github.com/OWNER/azlib.
 
@@ -33,6 +38,7 @@ html_math_renderer = "mathml"
 
 # The reference, from docstrings in which `name` in backticks is a name of Python.
 default_role = "py:obj"
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 

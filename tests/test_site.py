@@ -25,9 +25,11 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+import azlib
+
 sys.path.insert(0, str(ROOT))  # for `docs.builder`
 
-from docs.builder.docstrings import listed
+from docs.builder.docstrings import listed, with_code
 from docs.builder.layers import drawn
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
@@ -213,7 +215,9 @@ def visit(browser, address):
         page = context.new_page()
         page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else 0)
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("response", lambda got: got.ok or troubles.append(f"{got.status}: {got.url}"))
+        page.on(
+            "response", lambda got: got.status < 400 or troubles.append(f"{got.status}: {got.url}")
+        )
         page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
         page.on(
             "request",
@@ -280,6 +284,17 @@ def test_fields_of_a_class_become_a_list():
     lines = ["One line.", "", "a: first", "    goes on.", "b, c: second.", "An end.", ""]
     expected = ["One line.", "", "- **a**: first", "  goes on.", "- **b, c**: second.", ""]
     assert listed(lines) == [*expected, "An end.", ""]
+
+
+def test_what_a_module_indents_is_code():
+    lines = ["One line.", "", "    code()", "", "    more()", "", "Text.", ""]
+    assert with_code(lines) == [*lines[:2], "::", "", *lines[2:]]
+
+
+def test_the_reference_has_every_public_name(site):
+    text = (site / "docs" / "api.html").read_text()
+    for name in azlib.__all__:
+        assert f'id="azlib.{name}"' in text, name
 
 
 def test_the_map_of_the_code_is_drawn_in_layers():

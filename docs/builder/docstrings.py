@@ -1,4 +1,8 @@
-"""Docstrings of azlib's classes, whose fields are lines such as `name: what it is.`, as lists."""
+"""What the docstrings of azlib hold besides plain text, in the form that Sphinx expects.
+
+The fields of a class are lines such as `name: what it is.`, and become lists. What a module indents
+is code.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ def _process(
 ) -> None:
     if kind == "class":
         lines[:] = listed(lines)
+    if kind == "module":
+        lines[:] = with_code(lines)
 
 
 def listed(lines: list[str]) -> list[str]:
@@ -37,3 +43,15 @@ def listed(lines: list[str]) -> list[str]:
             line = f"- **{field[1]}**: {field[2]}"
         result.append(line[2:] if continues else line)
     return result[1:]
+
+
+def with_code(lines: list[str]) -> list[str]:
+    """Lines in which every indented paragraph is marked as code."""
+    result: list[str] = []
+    in_code = False
+    for line in lines:
+        if line.startswith("    ") and not in_code:
+            result += ["::", ""]
+        in_code = line.startswith("    ") or (in_code and not line)
+        result.append(line)
+    return result
