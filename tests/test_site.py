@@ -213,6 +213,7 @@ def visit(browser, address):
         context = browser.new_context(viewport=size)
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(180_000)  # other tests run at the same time
         page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else 0)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on(
@@ -256,6 +257,7 @@ def test_search_finds_trainability(visit):
 def test_the_page_is_light_whatever_the_system_prefers(browser, address):
     context = browser.new_context(color_scheme="dark")
     page = context.new_page()
+    page.set_default_timeout(180_000)
     page.goto(address)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     context.close()

@@ -91,7 +91,7 @@ def gallery(figures: Path, notebooks: Path) -> str:
 def _exhibit(stem: str, figures: Path) -> str:
     """One exhibit: title, picture or table, and links to its files."""
     folders = [folder for folder in ("", *TRUTHS) if (figures / folder / f"{stem}.csv").is_file()]
-    shown = figures / folders[-1 if folders == [""] else min(len(folders) - 1, 0)]
+    shown = figures / folders[0]
     about = described(stem)
     parts = [f"#### {about.title}\n"]
     picture, table = shown / f"{stem}.png", shown / f"{stem}.md"
