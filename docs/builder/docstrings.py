@@ -1,7 +1,7 @@
 """What the docstrings of azlib hold besides plain text, in the form that Sphinx expects.
 
-The fields of a class are lines such as `name: what it is.`, and become lists. What a module indents
-is code.
+The fields of a class are lines such as `name: what it is.`, and become lists. A paragraph that is
+indented is code.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
 def _process(
     app: Sphinx, kind: str, name: str, item: object, options: Any, lines: list[str]
 ) -> None:
-    if kind == "class":
-        lines[:] = listed(lines)
-    if kind == "module":
-        lines[:] = with_code(lines)
+    lines[:] = with_code(listed(lines) if kind == "class" else lines)
 
 
 def listed(lines: list[str]) -> list[str]:
@@ -46,12 +43,13 @@ def listed(lines: list[str]) -> list[str]:
 
 
 def with_code(lines: list[str]) -> list[str]:
-    """Lines in which every indented paragraph is marked as code."""
+    """Lines in which an indented paragraph between plain ones is marked as code."""
     result: list[str] = []
-    in_code = False
-    for line in lines:
-        if line.startswith("    ") and not in_code:
+    plain = True
+    for before, line in zip(["", *lines], lines, strict=False):
+        indented = line.startswith("    ")
+        if indented and not before and plain:
             result += ["::", ""]
-        in_code = line.startswith("    ") or (in_code and not line)
+        plain = plain if not line else not indented
         result.append(line)
     return result

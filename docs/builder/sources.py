@@ -60,7 +60,10 @@ def contents(pages: dict[PurePosixPath, str], lesson_files: Files) -> str:
         caption: [f"docs/{name}" for name in names if PurePosixPath(f"docs/{name}.md") in pages]
         for caption, names in lists.items()
     }
-    groups["Course"] += [str(path.with_suffix("")) for path in sorted(lesson_files)]
+    course = pages.get(PurePosixPath("docs/course.md"), "")
+    rest = len(course)  # the order of the course, and then what it leaves out
+    ordered = sorted(lesson_files, key=lambda path: (course.find(path.name) % (rest + 1), path))
+    groups["Course"] += [str(path.with_suffix("")) for path in ordered]
     at_the_root = [str(path.with_suffix("")) for path in sorted(pages) if len(path.parts) == 1]
     reports = [name for name in at_the_root if name == "REPRODUCTION"]
     groups["Results"] = reports + groups["Results"]
