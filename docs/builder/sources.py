@@ -60,9 +60,9 @@ def contents(pages: dict[PurePosixPath, str], lesson_files: Files) -> str:
         caption: [f"docs/{name}" for name in names if PurePosixPath(f"docs/{name}.md") in pages]
         for caption, names in lists.items()
     }
-    course = pages.get(PurePosixPath("docs/course.md"), "")
-    rest = len(course)  # the order of the course, and then what it leaves out
-    ordered = sorted(lesson_files, key=lambda path: (course.find(path.name) % (rest + 1), path))
+    course = pages.get(PurePosixPath("docs/course.md"), "")  # its order, and then what it leaves out
+    places = {path: course.find(path.name) for path in lesson_files}
+    ordered = sorted(places, key=lambda path: (places[path] < 0, places[path], path))
     groups["Course"] += [str(path.with_suffix("")) for path in ordered]
     at_the_root = [str(path.with_suffix("")) for path in sorted(pages) if len(path.parts) == 1]
     reports = [name for name in at_the_root if name == "REPRODUCTION"]
