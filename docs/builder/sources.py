@@ -60,7 +60,7 @@ def contents(pages: dict[PurePosixPath, str], lesson_files: Files) -> str:
         caption: [f"docs/{name}" for name in names if PurePosixPath(f"docs/{name}.md") in pages]
         for caption, names in lists.items()
     }
-    course = pages.get(PurePosixPath("docs/course.md"), "")  # its order, and then what it leaves out
+    course = pages.get(PurePosixPath("docs/course.md"), "")  # its order; then what it leaves out
     places = {path: course.find(path.name) for path in lesson_files}
     ordered = sorted(places, key=lambda path: (places[path] < 0, places[path], path))
     groups["Course"] += [str(path.with_suffix("")) for path in ordered]
