@@ -30,8 +30,10 @@ import azlib
 sys.path.insert(0, str(ROOT))  # for `docs.builder`
 
 from docs.builder.docstrings import listed, with_code
+from docs.builder.exhibits import tomllib
 from docs.builder.layers import drawn
 
+DESCRIBED = tomllib.loads((ROOT / "docs" / "builder" / "exhibits.toml").read_text())
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
@@ -156,6 +158,12 @@ def test_every_picture_has_words_instead(pages):
     assert len(seen) > 20
     for path, source, alt in seen:
         assert len(alt) > 30, f"{path}: {source} is described by {alt!r}"
+
+
+@pytest.mark.parametrize("stem", sorted({path.stem for path in (ROOT / "figures").rglob("*.png")}))
+def test_the_picture_of_an_exhibit_is_described(stem):
+    assert stem in DESCRIBED, f"docs/builder/exhibits.toml has no words for the picture {stem}"
+    assert len(DESCRIBED[stem]["alt"]) > 60
 
 
 def test_every_exhibit_is_shown_or_can_be_taken_away(site):
