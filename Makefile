@@ -4,7 +4,7 @@
 #   make figures TORCH_INDEX=URL     pip index for another PyTorch build (CPU, CUDA)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help data figures test lab scores check-scores searches bench lint format package clean
+.PHONY: help data figures test lab site scores check-scores searches bench lint format package clean
 PYTHON ?= python3
 TORCH := torch>=2.13,<2.14
 PY := .venv/bin/python
@@ -31,6 +31,8 @@ figures: $(READY) ## run the notebooks, write figures/
 test: $(READY) ; $(PY) -m pytest  ## run the tests
 
 lab: $(READY) ; .venv/bin/jupyter lab notebooks  ## open JupyterLab on the notebooks
+
+site: $(READY) ; $(PY) -m docs.builder  ## the lessons, exhibits and guides as pages in .build/site
 
 scores: $(READY) ; $(PY) -m azlib scores  ## recompute what data/scores lacks (hours; continues)
 

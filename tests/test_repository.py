@@ -20,6 +20,7 @@ else:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 ISLANDS = [  # from the ground up: an island imports from itself and from those before it
     {"errors"},
     {"files", "aggregation", "layouts", "running", "own_code"},
@@ -116,6 +117,7 @@ def test_make_help_lists_every_target():
         "figures",
         "test",
         "lab",
+        "site",
         "scores",
         "check-scores",
         "searches",
@@ -149,7 +151,16 @@ def test_code_is_formatted_and_linted():
         assert result.returncode == 0, result.stdout
 
 
-def test_readme_names_only_files_that_exist():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_link_only_to_files_that_exist(page):
+    for target in re.findall(r"\]\(([^)#:\s]+)[^):]*\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_is_a_screen_and_a_half():
     text = (ROOT / "README.md").read_text()
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / target).exists(), target
+    assert len(text.splitlines()) <= 90
+    assert len(re.findall(r"^!\[.{40,}\]\(", text, re.MULTILINE)) == 3, (
+        "three pictures, in words too"
+    )
+    assert text.count("```python") == 1
