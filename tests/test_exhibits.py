@@ -136,7 +136,7 @@ def test_networks_share_one_scale_and_say_what_their_text_means():
     layers = pd.DataFrame(rows, columns=["network", "width", "kind", "text"])
     drawn = plots.networks(layers, "↓ marks a stride of 2")
     assert [axis.get_ylim()[1] for axis in drawn.axes] == pytest.approx([972, 972])
-    assert drawn.get_supxlabel() == "↓ marks a stride of 2"
+    assert drawn.legends[0].get_title().get_text() == "↓ marks a stride of 2"
     plt.close("all")
 
 

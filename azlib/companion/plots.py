@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,7 @@ def rank_scatter(
     figure.supylabel("rank by accuracy (top: best)")
     if points is not None:
         label = "rank by AZ-NAS (dark: best)"
-        figure.colorbar(points, ax=axes, label=label, location="bottom", shrink=0.5, aspect=40)
+        figure.colorbar(points, ax=axes, label=label, shrink=0.5, aspect=40)
     return figure
 
 
@@ -213,7 +214,8 @@ def bands(
         axis.grid(True)
         if log:
             _log_axis(axis, part[x])
-    _legend_below(figure, axes[0, 0], 3)
+    if frame[line].nunique() > len(down):
+        _legend_below(figure, axes[0, 0], 3)
     return figure
 
 
@@ -283,14 +285,14 @@ def dots(
             axis.hlines(places, low, high, color="0.4", zorder=1, linewidth=1)
         for place, value in zip(places, values[name], strict=True):
             if value < low_end:
-                axis.text(low_end, place, f"  ← {value:.2f}", va="center", fontsize=7)
+                axis.text(low_end, place, f"  ← {value:.2f}", va="center", fontsize=7, zorder=3)
         axis.set(title=name, ylim=(-0.8, len(values) - 0.2), xlim=limits)
         axis.set_yticks(places, values.index)
         axis.locator_params(axis="x", nbins=5)
         axis.grid(True)
         axis.set_axisbelow(True)
-    figure.supxlabel(label)
-    _legend_below(figure, panels.flat[0], 4)
+    panels.flat[values.shape[1] // 2].set_xlabel(label)
+    _legend_below(figure, panels.flat[0], 5)
     return figure
 
 
@@ -349,9 +351,9 @@ def networks(layers: pd.DataFrame, note: str) -> Figure:
         axis.set_ylim(0, 1.35 * layers["width"].max())
         axis.set_yticks(_channels(layers["width"].max()))
     figure.supylabel("channels (square-root scale)")
-    figure.supxlabel(note, fontsize=7)
     handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
-    figure.legend(handles, kinds, loc="outside lower center", ncols=len(kinds))
+    look: dict[str, Any] = {"ncols": len(kinds), "title": note, "title_fontsize": 7}
+    figure.legend(handles, kinds, loc="outside lower center", **look)
     return figure
 
 
