@@ -4,7 +4,7 @@
 #   make figures TORCH_INDEX=URL     pip index for another PyTorch build (CPU, CUDA)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help data figures test lab site scores check-scores searches bench lint format package clean
+.PHONY: help data figures report test lab site scores check-scores searches bench lint format package clean
 PYTHON ?= python3
 TORCH := torch>=2.13,<2.14
 PY := .venv/bin/python
@@ -27,6 +27,8 @@ $(READY): pyproject.toml
 data: $(READY) ; $(PY) -m azlib data  ## fetch accuracies of benchmarks (5 MB), with their licences
 figures: $(READY) ## run the notebooks, write figures/
 	@$(PY) -m azlib figures $(if $(NB201),--source "$(NB201)")
+
+report: $(READY) ; @$(PY) -m azlib report  ## write REPRODUCTION.md: published numbers beside ours
 
 test: $(READY) ; $(PY) -m pytest  ## run the tests
 

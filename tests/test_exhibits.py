@@ -5,9 +5,12 @@ import math
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from conftest import ROOT
 from matplotlib.figure import Figure
+from PIL import Image
 
 from azlib.companion import exhibits, plots, tables
+from azlib.companion.drawing import STYLE, WIDTH
 from azlib.errors import AzlibError
 
 FRAME = pd.DataFrame({"method_a": ["τ", "100 %"], "value": ["0.5", None]})
@@ -92,20 +95,58 @@ def test_an_exhibit_that_cannot_be_written_says_so(tmp_path):
 
 def test_plots_return_figures_with_their_panels():
     ranks = pd.DataFrame({"predicted": [1, 2], "truth": [2, 1], "colour": [0, 1]})
-    drawn = plots.rank_scatter({"a": ranks, "b": ranks.drop(columns="colour")})
-    assert [axis.get_title() for axis in drawn.axes if axis.get_visible()] == ["a", "b"]
+    drawn = plots.rank_scatter({"a": ranks, "b": ranks.drop(columns="colour")}, "cifar10")
+    titles = [axis.get_title() for axis in drawn.axes if axis.get_visible()]
+    assert titles == ["a", "b", ""] and drawn.get_suptitle() == "cifar10"  # with a colour bar
     matrix = pd.DataFrame([[1.0, 0.2], [0.2, 1.0]], index=["p", "q"], columns=["p", "q"])
     shown = plots.heatmap(matrix, "Kendall's τ")
     assert [text.get_text() for text in shown.axes[0].texts] == ["1.00", "0.20", "0.20", "1.00"]
     costs = pd.DataFrame({"varied": ["batch"] * 2, "setting": [8, 16], "seconds": [1.0, 2.0]})
     assert isinstance(plots.growth(costs), Figure)
     values = pd.DataFrame({"cifar10": [0.1, 0.2]}, index=["a", "b"])
-    shown = plots.dots(
-        values, pd.Series(["k", "k"]), values[:0], intervals=(values - 0.1, values + 0.1)
-    )
+    ends, marks = (values - 0.1, values + 0.1), ("published", values + 0.05)
+    shown = plots.dots(values, pd.Series(["k", "k"]), values[:0], intervals=ends, marks=marks)
     (drawn_lines,) = shown.axes[0].collections
     assert [segment[:, 0].tolist() for segment in drawn_lines.get_segments()] == [
         pytest.approx([0, 0.2]),
         pytest.approx([0.1, 0.3]),
     ]
+    assert "published" in [text.get_text() for text in shown.legends[0].get_texts()]
+    beyond = plots.dots(values, pd.Series(["k", "k"]), values[:0], limits=(0.15, 0.5))
+    assert [text.get_text().strip() for text in beyond.axes[0].texts] == ["← 0.10"]
+    assert beyond.axes[0].lines[0].get_xdata().tolist() == [0.15, 0.2]
     plt.close("all")
+
+
+def test_bands_draw_the_interval_of_every_mean():
+    frame = pd.DataFrame(
+        {"n": [10, 100], "mean": [0.5, 0.7], "low": [0.4, 0.6], "high": [0.6, 0.8]}
+    )
+    frame = frame.assign(rule="a", dataset="cifar10", quantity="τ")
+    drawn = plots.bands(frame, "n", "rule", log=True)
+    (axis,) = drawn.axes
+    (band,) = axis.collections
+    assert band.get_paths()[0].vertices[:, 1].min() == pytest.approx(0.4)
+    assert (axis.get_title(), axis.get_ylabel(), axis.get_xscale()) == ("cifar10", "τ", "log")
+    plt.close("all")
+
+
+def test_networks_share_one_scale_and_say_what_their_text_means():
+    rows = [("a", 8, "3 × 3", "6↓"), ("a", 32, "3 × 3", "6"), ("b", 720, "5 × 5", "1")]
+    layers = pd.DataFrame(rows, columns=["network", "width", "kind", "text"])
+    drawn = plots.networks(layers, "↓ marks a stride of 2")
+    assert [axis.get_ylim()[1] for axis in drawn.axes] == pytest.approx([972, 972])
+    assert drawn.legends[0].get_title().get_text() == "↓ marks a stride of 2"
+    plt.close("all")
+
+
+def test_every_picture_is_in_one_style_that_can_be_read_on_paper():
+    sizes = {
+        name: size for name, size in STYLE.items() if name.endswith(("labelsize", "font.size"))
+    }
+    assert len(sizes) == 4 and min([*sizes.values(), STYLE["legend.fontsize"]]) >= 7
+    widest = 0.0
+    for png in (ROOT / "figures").rglob("*.png"):
+        with Image.open(png) as image:
+            widest = max(widest, image.size[0] / STYLE["savefig.dpi"])
+    assert widest <= WIDTH + 0.3, "wider than two printed columns"

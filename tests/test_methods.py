@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cmp_to_key
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import write_scores
 
-from azlib.companion import agreement, methods, paper, plots
+from azlib.companion import agreement, labelled, methods, paper
 from azlib.companion.metrics import kendall, ndcg
 from azlib.errors import AzlibError
 from azlib.spaces.nasbench201 import NASBench201, enumerate_all
@@ -267,12 +268,21 @@ def test_bubbles_name_every_point_and_bring_outliers_to_the_edge():
         | {"ms": [5.0, 0, 30, math.nan, 300]},
         index=["lost", "counted", "b", "untimed", "c"],
     )
-    figure = plots.bubbles(points, "tau", "best", "ms", ("x", "y", "ms"))
+    labels = "x", "y", "ms"
+    figure = labelled.bubbles(points, "tau", "best", "ms", labels)
     axes = figure.axes[0]
-    names = {text.get_text(): text.xy[1] for text in axes.texts}
-    assert set(names) == {"lost ↓ 10.0", "counted", "b", "untimed", "c"}
-    assert names["c"] == 92.5 and 91 < names["lost ↓ 10.0"] < 92
-    grey, coloured = axes.collections
+    assert {text.get_text() for text in axes.texts} == {
+        "lost (↓ 10) (← 0.1)",
+        "counted",
+        "b",
+        "untimed",
+        "c",
+    }
+    grey, coloured, *sizes = axes.collections
     assert len(grey.get_offsets()) == 2 and sorted(coloured.get_array()) == [5, 30, 300]
-    plots.bubbles(points.assign(ms=math.nan), "tau", "best", "ms", ("x", "y", "ms"))
+    assert 91 < coloured.get_offsets()[:, 1].min() < 92.5
+    assert [circle.get_label() for circle in sizes] == ["10", "100"]
+    drawn_boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for a, b in combinations(drawn_boxes, 2))
+    labelled.bubbles(points.assign(ms=math.nan), "tau", "best", "ms", labels)
     plt.close("all")

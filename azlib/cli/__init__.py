@@ -27,6 +27,7 @@ for command in (
     data.data,
     own.new_space,
     companion.figures,
+    companion.report,
     companion.run,
 ):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""The commands of the paper companion: `figures`, `run`, and `benchmark`."""
+"""The commands of the paper companion: `figures`, `report`, `run`, and `benchmark`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,23 @@ def figures(
     with keeping("notebooks that have run are kept, the same command continues"):
         ran = make(folder, build, source=source, figures=out, workers=workers, say=typer.echo)
     typer.echo(f"{ran} notebooks run; {out or 'figures'}/ is up to date")
+
+
+def report(
+    figures: Annotated[Path, typer.Option(help="folder of the exhibits")] = Path("figures"),
+    notebooks: Annotated[Path, typer.Option(help="folder of the notebooks")] = Path("notebooks"),
+    build: Annotated[Path, typer.Option(help="where executed copies are")] = Path(".build"),
+    out: Annotated[Path, typer.Option(help="page to write")] = Path("REPRODUCTION.md"),
+) -> None:
+    """Write the ledger: every published number and claim beside ours, from the exhibits."""
+    from azlib.companion.ledger.evidence import Evidence
+    from azlib.companion.ledger.report import counted, write
+
+    evidence = Evidence(figures, notebooks, build)
+    found = write(evidence, out)
+    for line in evidence.outdated():
+        typer.echo(line, err=True)
+    typer.echo(f"wrote {out}: {counted(found)}")
 
 
 def run(

@@ -16,6 +16,9 @@ from azlib.companion.tables import intervals, number, texts
 
 Frames = Mapping[str, pd.DataFrame]
 """The scores of each group of proxies for one data set, as `methods.read` gives them."""
+DEAD_WEIGHTS = "τ of GradSign's mean, dead weights counted"
+SAMPLED = "nDCG of AZ-NAS on samples of 1,000"
+"""What is measured about differences to published numbers (the exhibit `why_different`)."""
 _COLUMNS = ["method", "dataset", "architectures", "kendall_tau", "tau_low", "tau_high"]
 _COLUMNS += ["spearman_rho", "ndcg", "selected_accuracy_mean", "selected_accuracy_std"]
 _COLUMNS += ["ms_per_arch", "n", "seeds", "input", "paper_tau", "paper_rho", "vkdnw_tau"]

@@ -13,7 +13,7 @@ from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion.tables import intervals
 from azlib.scoring.files import RESOLUTION, load
 from azlib.scoring.pool import Execution
-from azlib.search import Known, Rule, search
+from azlib.search import Known, Rule, incumbents, search
 from azlib.spaces.nasbench201 import OPERATIONS, NASBench201, parse
 
 MEASURES: Mapping[str, tuple[str, ...]] = {"AZ-NAS": AZ_NAS} | {name: (name,) for name in AZ_NAS}
@@ -92,6 +92,40 @@ class Contest:
         found = pd.DataFrame(rows, columns=["rule", "score", "evaluations", "found"])
         found.insert(2, "seed", seed)
         return found.assign(dataset=truth.name, accuracy=truth[found["found"]].to_numpy())
+
+    def trajectory(self, rule: Rule, truth: pd.Series, seed: int, points: int = 50) -> pd.DataFrame:
+        """One search as it goes on, at `points` of its steps: evaluations, newest and winner.
+
+        `newest` is the median true accuracy of the newest 50 candidates, `winner` that of the
+        candidate that would have won so far, both in % on the data set that `truth` is named after.
+        """
+        log = self.log(rule, str(truth.name), seed)
+        accuracy = truth[log["structure"]].reset_index(drop=True)
+        steps = pd.DataFrame({"evaluations": np.arange(1, len(log) + 1)})
+        steps["newest"] = accuracy.rolling(50, min_periods=1).median()
+        steps["winner"] = accuracy[incumbents(log)].to_numpy()
+        return steps[steps["evaluations"] % max(1, self.iterations // points) == 0]
+
+    def trajectories(
+        self, rules: Mapping[str, Rule], truth: pd.DataFrame, seeds: int
+    ) -> pd.DataFrame:
+        """All searches as they go on: mean over the seeds and its 95 % interval.
+
+        Returns dataset, quantity (of `trajectory`, in words), evaluations, rule, mean, low, high.
+        """
+        words = {"newest": "newest 50 candidates, median", "winner": "winner so far"}
+        parts = [
+            self.trajectory(rule, truth[dataset], seed).assign(dataset=dataset, rule=name)
+            for dataset in truth
+            for name, rule in rules.items()
+            for seed in range(1, seeds + 1)
+        ]
+        tidy = pd.concat(parts).rename(columns=words)
+        keys = ["dataset", "quantity", "evaluations", "rule"]
+        tidy = tidy.melt([name for name in keys if name in tidy], var_name="quantity")
+        found = tidy.groupby(keys, sort=False)["value"].apply(over_seeds)
+        bounds = pd.DataFrame(found.tolist(), found.index, columns=["mean", "low", "high"])
+        return bounds.reset_index()
 
     def place(self, rule: Rule, dataset: str, seed: int) -> dict[str, object]:
         """The winner of a search, its place among all architectures by the same score, and how many

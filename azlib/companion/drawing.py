@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -15,22 +16,21 @@ from azlib.errors import needs
 
 with needs("matplotlib", "companion"):
     import matplotlib.pyplot as plt
+    from matplotlib import rc_params_from_file
     from matplotlib.figure import Figure
 
 # A notebook's backend, loaded by the first figure, switches drawing on; inside an rc_context that
 # would be undone at its end, and no later figure would be shown.
 plt.switch_backend(plt.get_backend())
 
-STYLE: dict[Any, Any] = {
-    "figure.dpi": 110,
-    "savefig.dpi": 160,
-    "savefig.bbox": "tight",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "pdf.fonttype": 42,
-}
+STYLE: dict[Any, Any] = dict(
+    rc_params_from_file(Path(__file__).with_name("paper.mplstyle"), use_default_template=False)
+)
+"""The one style of all pictures, from the file beside this module."""
+WIDTH = 6.9
+"""Width of two printed columns in inches; no picture is drawn wider."""
+MARKERS = "osD^vP*X"
+"""Lines and groups differ by marker as well as by colour."""
 P = ParamSpec("P")
 
 

@@ -374,4 +374,18 @@ PUBLISHED: tuple[Published, ...] = (
         AZ-NAS, TF-TAS budget | 6164008/1432573626 | 23788072/5128885212 | 54133504/11464741464
         """,
     ),
+    *_read(
+        "Clean re-implementation",
+        "",
+        "kendall_tau",
+        "a re-implementation made before azlib: 1,000 random architectures, seed 1, Gaussian noise",
+        """
+        method                  | cifar10 | cifar100 | imagenet16-120
+        log, batch 64, 32 px    | .730    | .722     | .709
+        linear, batch 64, 32 px | .692    | .682     | .667
+        log, batch 16, 32 px    | .727    | .716     | .699
+        log, batch 64, 16 px    | .719    | .709     | .693
+        log, batch 8, 16 px     | .676    | .650     | .610
+        """,
+    ),
 )

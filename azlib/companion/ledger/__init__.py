@@ -1,0 +1,1 @@
+"""The ledger: every published number and testable claim of the paper beside ours."""
