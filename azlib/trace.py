@@ -6,6 +6,7 @@ Every AZ-NAS proxy reads the small matrices that `trace` returns, never the netw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -94,7 +95,8 @@ def primary_blocks(
     if isinstance(names, FoundBlocks):
         return names
     names = dict(names) if isinstance(names, Mapping) else list(names)
-    known = [name for name, _ in model.named_modules() if name]
+    known = dict(model.named_modules())
+    del known[""]  # the model itself
     for name in names:
         if name not in known:
             raise unknown("block", name, known)
@@ -126,9 +128,10 @@ def trace(
     axes = names if isinstance(names, Mapping) else {}
     witnesses = Witnesses()
     tap = _Tap(rng, witnesses, axes, may_skip=isinstance(names, FoundBlocks))
+    unclear = any(name not in axes for name in names)
     hooks = []
     try:
-        with differentiable(model, []), witnesses.listening(model):
+        with differentiable(model, []), witnesses.listening(model) if unclear else nullcontext():
             # Only gradients of features are wanted. The taps come after the listeners.
             hooks = [
                 model.get_submodule(name).register_forward_hook(
@@ -254,7 +257,7 @@ class _Tap:
 
 def _channels_first(features: Tensor, axis: int) -> Tensor:
     """Features as (B, C, ...), a view."""
-    return features.movedim(axis, 1)
+    return features if axis == FIRST else features.movedim(axis, 1)
 
 
 def _rows(features: Tensor, axis: int) -> Tensor:

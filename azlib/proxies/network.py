@@ -119,7 +119,8 @@ def score_in_place(
     check_seed(seed)
     check_device(settings.device)
     with one_thread(), torch.random.fork_rng():
-        model.to(settings.device)
+        if {parameter.device.type for parameter in model.parameters()} != {settings.device}:
+            model.to(settings.device)
         inputs = channels_last(_noise(model, settings, generator(seed, architecture, "input")))
         inputs = inputs.to(settings.device)
         probe = Probe(model, inputs, settings, architecture, seed, blocks, macs, batches)
