@@ -95,16 +95,22 @@ def primary_blocks(
     if isinstance(names, FoundBlocks):
         return names
     names = dict(names) if isinstance(names, Mapping) else list(names)
-    known = dict(model.named_modules())
-    del known[""]  # the model itself
     for name in names:
-        if name not in known:
-            raise unknown("block", name, known)
+        if not _has(model, name):
+            raise unknown("block", name, [known for known, _ in model.named_modules() if known])
         if isinstance(names, dict) and names[name] not in (FIRST, LAST):
             raise AzlibError(f"axis {names[name]} of block {name!r}: channels lie at axis 1 or -1")
     if len(names) < 2:
         raise AzlibError(f"{len(names)} primary block named; at least 2 are needed")
     return names
+
+
+def _has(model: nn.Module, name: str) -> bool:
+    """Whether a module other than the model itself bears the name."""
+    try:
+        return bool(name) and model.get_submodule(name) is not None
+    except AttributeError:
+        return False
 
 
 def trace(
