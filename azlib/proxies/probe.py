@@ -160,7 +160,8 @@ class Probe:
             blocks = find(self.model, self.inputs)
             _warn_of(blocks, self.inputs)
         self._train(self.settings.batch_statistics)
-        return trace(self.model, self.inputs, self.stream("signs"), blocks)
+        dtype: torch.dtype = getattr(torch, self.settings.precision)
+        return trace(self.model, self.inputs, self.stream("signs"), blocks, dtype)
 
     @cached_property
     def cost(self) -> float:

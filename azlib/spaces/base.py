@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from azlib.aggregation import AZ_NAS
+from azlib.assemblies import AZ_NAS
 from azlib.errors import AzlibError
 
 if TYPE_CHECKING:

@@ -61,9 +61,7 @@ def repeat(number: int, build: Callable[[], M]) -> list[M]:
     return [first, *(_copy(first) for _ in range(number - 1))]
 
 
-def _constructed(
-    kind: Callable[..., M], arguments: tuple[Hashable, ...], channels_last: bool
-) -> M:
+def _constructed(kind: Callable[..., M], arguments: tuple[Hashable, ...], channels_last: bool) -> M:
     module = kind(*arguments)
     if channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
