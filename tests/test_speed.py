@@ -147,7 +147,7 @@ def test_the_precision_stands_in_a_datasheet_only_if_it_was_changed():
 
 
 def test_an_unknown_precision_gets_one_clear_line(tmp_path):
-    with pytest.raises(AzlibError, match="unknown precision 'bfloat61'.*mean 'bfloat16'"):
+    with pytest.raises(AzlibError, match=r"unknown precision 'bfloat61'.*mean 'bfloat16'"):
         ScoreSettings(precision="bfloat61")
     out = tmp_path / "s.parquet"
     done = command_line("sweep", "--precision", "half", "--out", str(out))

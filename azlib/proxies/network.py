@@ -86,9 +86,9 @@ def score(
         The value of each proxy by its name; higher is better, NaN where it is not defined.
 
     Raises:
-        AzlibError: for an unknown proxy, initialisation, precision or block, for an input that does not fit,
-            and for a device that is not there; where no blocks can be found, and for a model that
-            cannot run on one tensor.
+        AzlibError: for an unknown proxy, initialisation, precision or block, for an input that does
+            not fit, and for a device that is not there; where no blocks can be found, and for a
+            model that cannot run on one tensor.
 
     Warns (`AzlibWarning`) when the blocks that were found hold less than half of the network, and
     when the batch will take minutes.
