@@ -110,6 +110,8 @@ class SearchSpace(Protocol):
     def build(self, arch: str, resolution: int | None = None) -> nn.Module:
         """The network, whose attribute `primary_blocks` names the modules that AZ-NAS reads.
 
+        It is a list of names, or a dictionary from them to the axis of their channels, 1 or -1.
+
         Args:
             arch: the architecture.
             resolution: pixels along a side of the images that the network will see. Only spaces
