@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from azlib.aggregation import aggregate
 from azlib.errors import AzlibError, AzlibWarning
 
 if TYPE_CHECKING:
+    from azlib.aggregation import aggregate
     from azlib.proxies import blocks, proxy, rank, score
     from azlib.scoring import Reference
 
@@ -37,6 +37,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "aggregate":
+        from azlib.aggregation import aggregate
+
+        return aggregate
     if name in ("blocks", "proxy", "rank", "score"):
         from azlib import proxies
 

@@ -13,42 +13,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+from azlib.assemblies import ASSEMBLIES as ASSEMBLIES
+from azlib.assemblies import AZ_NAS as AZ_NAS
 from azlib.errors import AzlibError, unknown
 
-AZ_NAS = ("expressivity", "progressivity", "trainability", "complexity")
-ASSEMBLIES: dict[str, tuple[str, ...]] = {
-    "az-nas": AZ_NAS,
-    "az-live": ("expressivity", "progressivity", "trainability", "live_macs"),
-    "az-graph": (
-        "expressivity",
-        "progressivity",
-        "trainability",
-        "live_macs",
-        "trainable_layers",
-        "mean_depth",
-        "shortest_path",
-        "sharp_depth",
-        "mean_sharp_depth",
-        "fewest_poolings",
-    ),
-    "az-graph-epe": (
-        "expressivity",
-        "expressivity",
-        "progressivity",
-        "trainability",
-        "live_macs",
-        "live_macs",
-        "mean_depth",
-        "shortest_path",
-        "sharp_depth",
-        "fewest_poolings",
-        "epe_nas",
-    ),
-    "az-transfer": ("trainability", "live_macs", "sharp_depth", "mean_sharp_depth"),
-}
-"""Proxies by the name of their assembly: the paper's, the same with live MACs for complexity, two
-that notebook 13 chooses for NAS-Bench-201, and one that notebook 24 chooses for any space. A proxy
-that stands twice weighs twice."""
 AGGREGATIONS = ("log", "linear")
 
 

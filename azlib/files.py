@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pandas as pd
-
 from azlib.errors import AzlibError
 
 
@@ -41,6 +39,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def differences(held: dict[str, Any], ours: dict[str, Any]) -> str:
     """Where two nested settings differ, as `name=held (now ours)`, for an error message."""
+    import pandas as pd  # here, as nearly everything else in azlib starts without it
+
     held, ours = (pd.json_normalize(s).to_dict("records")[0] for s in (held, ours))
     return ", ".join(
         f"{name}={held.get(name)!r} (now {ours.get(name)!r})"

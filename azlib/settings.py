@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from azlib.aggregation import AZ_NAS
+from azlib.assemblies import AZ_NAS
 from azlib.errors import AzlibError, unknown
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ INITIALISATIONS = (
 """Names of the weight initialisations that the paper's code compares; the first is the paper's."""
 BY_NETWORK = ("own", "supernet")
 """Initialisations that only networks with a method for them know: `initialise` and `inherit`."""
+PRECISIONS = ("float32", "bfloat16")
+"""Names of the number formats in which a network can be run, the first being the usual one."""
 LARGEST_SEED = 2**63 - 1
 LARGEST_BATCH = 65_536  # images
 LARGEST_RESOLUTION = 4_096  # pixels along a side
@@ -55,6 +57,9 @@ class ScoreSettings:
     labelled_images: where proxies that are defined on images with labels get them (see
         `azlib.inputs.images`); None if no proxy reads them.
     device: "cpu", "cuda" or "cuda:0".
+    precision: in which format the AZ-NAS proxies run the network, one of `PRECISIONS`. Weights are
+        drawn, and features are summed, in single precision all the same; other proxies know no
+        other.
 
     Raises `AzlibError` for a value out of its range, with the range.
     """
@@ -66,6 +71,7 @@ class ScoreSettings:
     noise_source: str = "gaussian"
     labelled_images: str | None = "patches"
     device: str = "cpu"
+    precision: str = PRECISIONS[0]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "proxies", tuple(self.proxies))
@@ -79,6 +85,8 @@ class ScoreSettings:
             raise AzlibError(f"batch_statistics={self.batch_statistics!r}: expected True or False")
         if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", str(self.device)):
             raise unknown("device", self.device, ("cpu", "cuda", "cuda:0"))
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
 
     @classmethod
     def for_space(
@@ -148,10 +156,11 @@ class ScoreSettings:
         return replace(self, noise_source=noise, labelled_images=labelled)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON knows them: lists for tuples."""
+        """The fields as JSON knows them: lists for tuples. Single precision goes without saying."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
+            if (name, value) != ("precision", PRECISIONS[0])
         }
 
 

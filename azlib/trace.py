@@ -6,8 +6,9 @@ Every AZ-NAS proxy reads the small matrices that `trace` returns, never the netw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import torch
@@ -94,10 +95,9 @@ def primary_blocks(
     if isinstance(names, FoundBlocks):
         return names
     names = dict(names) if isinstance(names, Mapping) else list(names)
-    known = [name for name, _ in model.named_modules() if name]
     for name in names:
-        if name not in known:
-            raise unknown("block", name, known)
+        if not _has(model, name):
+            raise unknown("block", name, [known for known, _ in model.named_modules() if known])
         if isinstance(names, dict) and names[name] not in (FIRST, LAST):
             raise AzlibError(f"axis {names[name]} of block {name!r}: channels lie at axis 1 or -1")
     if len(names) < 2:
@@ -105,17 +105,28 @@ def primary_blocks(
     return names
 
 
+def _has(model: nn.Module, name: str) -> bool:
+    """Whether a module other than the model itself bears the name."""
+    try:
+        return bool(name) and model.get_submodule(name) is not None
+    except AttributeError:
+        return False
+
+
 def trace(
     model: nn.Module,
     inputs: Tensor,
     rng: torch.Generator,
     blocks: Iterable[str] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Trace:
     """Runs the model once, in the mode it is in, and one vector-Jacobian product per block.
 
     inputs: (B, ...) on the model's device. Features of a block may be vectors (B, C), tokens
     (B, N, C), signals (B, C, L), maps (B, C, H, W) and volumes, or have their channels last (see
     `azlib.layouts`). rng: draws the ±1 vectors, block after block. blocks: see `primary_blocks`.
+    dtype: the format of the numbers in the products of layers and in features (`torch.autocast`);
+    what is kept is always summed in single precision.
     Nothing of the model is changed but the running statistics of its normalisation layers.
 
     Blocks that were found may include some that do not pair with the one before; these give no
@@ -126,20 +137,29 @@ def trace(
     axes = names if isinstance(names, Mapping) else {}
     witnesses = Witnesses()
     tap = _Tap(rng, witnesses, axes, may_skip=isinstance(names, FoundBlocks))
+    device, lower = inputs.device.type, dtype != torch.float32
+    lowered = partial(torch.autocast, device, dtype) if lower else nullcontext
+
+    def read(run: _Run, output: Any) -> Any:
+        with torch.autocast(device, enabled=False) if lower else nullcontext():
+            return tap(run, output)
+
+    unclear = any(name not in axes for name in names)
     hooks = []
     try:
-        with differentiable(model, []), witnesses.listening(model):
+        with differentiable(model, []), witnesses.listening(model) if unclear else nullcontext():
             # Only gradients of features are wanted. The taps come after the listeners.
             hooks = [
                 model.get_submodule(name).register_forward_hook(
-                    lambda module, arguments, keywords, output, name=name: tap(
-                        _Run(name, module, arguments, keywords), output
+                    lambda module, arguments, keywords, output, name=name: read(
+                        _Run(name, module, arguments, keywords, lowered), output
                     ),
                     with_kwargs=True,
                 )
                 for name in names
             ]
-            forward(model, inputs)
+            with lowered():
+                forward(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()
@@ -156,13 +176,14 @@ class _Run:
     module: nn.Module
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
+    lowered: Callable[[], AbstractContextManager[Any]]  # the precision that it runs in
 
     def has_live_parameters(self) -> bool:
         """Whether any parameter of the block, moved from where it is, would change its output."""
         parameters = list(self.module.parameters())
         if not parameters:
             return False
-        with torch.random.fork_rng(), differentiable(self.module, parameters):
+        with torch.random.fork_rng(), differentiable(self.module, parameters), self.lowered():
             output = main_tensor(self.module.forward(*self.arguments, **self.keywords))
             if output is None or not output.requires_grad:
                 return False
@@ -213,7 +234,7 @@ class _Tap:
         axis = self.axes.get(name) or self.witnesses.read(tuple(features.shape), self.heard)
         self.heard = len(self.witnesses)
         with torch.no_grad():
-            self.covariances.append(_covariance(features.detach(), axis))
+            self.covariances.append(_covariance(_single(features.detach()), axis))
             if self.leaf is not None:
                 before = Features(tuple(self.leaf.shape), self.axis)
                 if before.pairs_with(Features(tuple(features.shape), axis)):
@@ -242,7 +263,7 @@ class _Tap:
             (g,) = torch.autograd.grad(output, leaf, v, allow_unused=True)
         if g is None:
             g = torch.zeros_like(leaf)
-        g_maps, v_maps = _channels_first(g, self.axis), _channels_first(v, axis)
+        g_maps, v_maps = _channels_first(_single(g), self.axis), _channels_first(_single(v), axis)
         out_rows = _rows(_to_depth(v_maps, g_maps), FIRST)
         in_rows = _rows(_to_depth(g_maps, v_maps), FIRST)
         transfer = in_rows.T @ out_rows / out_rows.shape[0]
@@ -252,9 +273,14 @@ class _Tap:
         return g.shape == v.shape and bool((transfer.diagonal() == 1).all())
 
 
+def _single(features: Tensor) -> Tensor:
+    """Features in single precision, unless they are more exact."""
+    return features.float() if features.element_size() < 4 else features
+
+
 def _channels_first(features: Tensor, axis: int) -> Tensor:
     """Features as (B, C, ...), a view."""
-    return features.movedim(axis, 1)
+    return features if axis == FIRST else features.movedim(axis, 1)
 
 
 def _rows(features: Tensor, axis: int) -> Tensor:

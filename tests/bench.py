@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from subprocess import DEVNULL
 
 import numpy as np
 import oracle
@@ -32,6 +33,7 @@ from azlib.inputs.initialisation import initialise
 from azlib.proxies import REGISTRY, names, score_in_place
 from azlib.scoring import Execution, sweep
 from azlib.scoring.chunk import keep_freed_memory, score_architecture
+from azlib.search import Live, RandomSearch, search
 from azlib.settings import ScoreSettings
 from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
@@ -195,6 +197,25 @@ def time_sweep(workers: int, count: int) -> float:
         return run("all.parquet", archs[workers:], 10) - start
 
 
+def time_small(count: int) -> list[float]:
+    """Seconds of scores with 2 images of 8 pixels, where nearly nothing is arithmetic."""
+    archs = cells(count)
+    shipped(archs[0], 2, 8)
+    return [min(timed(lambda arch=arch: shipped(arch, 2, 8)) for _ in range(3)) for arch in archs]
+
+
+def candidates_per_minute(count: int) -> float:
+    """Candidates of a random MobileNetV2 search within 450M FLOPs at the preset "cpu"."""
+    space, execution = get("mobilenetv2", budget=450e6), Execution(1, progress=False)
+    live = Live.at(space, "cpu")
+
+    def run(iterations: int) -> None:
+        search(space, RandomSearch(), live, iterations=iterations, execution=execution)
+
+    run(1)
+    return 60 * count / timed(lambda: run(count))
+
+
 def time_mobilenet() -> float:
     space = get("mobilenetv2")
     settings = ScoreSettings.for_space(space)
@@ -238,7 +259,8 @@ def _resident() -> float:
 
 def time_python(code: str) -> float:
     return min(
-        timed(lambda: subprocess.run([sys.executable, "-c", code], check=True)) for _ in "123"
+        timed(lambda: subprocess.run([sys.executable, "-c", code], check=True, stdout=DEVNULL))
+        for _ in "123"
     )
 
 
@@ -283,11 +305,17 @@ def main(quick: bool, figures: Path) -> None:
     limit = measure("(b) convolutions alone, per architecture", convolution_limit, count)
     ratio("(a) oracle / shipped", slow / fast)
     ratio("(b) shipped / convolution limit", fast / limit)
+    small = measure("(a) shipped with 2 images of 8 pixels", time_small, count)
+    ratio("(a) with 2 images of 8 pixels / at the paper's setting", small / fast)
     ratio("(b) oracle / convolution limit: the most that is possible", slow / limit)
     one = measure(f"(c) sweep of {swept}, 1 process", time_sweep, 1, swept)
     two = measure(f"(c) sweep of {swept}, 2 processes", time_sweep, 2, swept)
     ratio("(c) 1 process / 2 processes", one / two)
     measure("(d) MobileNetV2 candidate at 224 px", time_mobilenet)
+    found = 3 if quick else 60
+    unit = "per minute"
+    measure("(d) candidates of a search at the preset cpu", candidates_per_minute, found, unit=unit)
+    measure("azlib --help", time_python, _HELP)
     for candidates in (1_000, 10_000, 100_000):
         name = f"(e) search step after {candidates:,}"
         measure(name, time_search_step, candidates, scale=1e3, unit="ms")
@@ -315,6 +343,15 @@ def write_profile(count: int, figures: Path) -> None:
     print("wrote", exhibits.write("bench_profile", figures, spent))
 
 
+_HELP = """
+import sys
+from azlib.cli import main
+sys.argv = ["azlib", "--help"]
+try:
+    main()
+except SystemExit as done:
+    assert not done.code
+"""
 _COLD = """
 import azlib, torch
 from torch import nn

@@ -74,7 +74,7 @@ def test_our_own_spaces_name_what_is_found(name, resolution):
     for _ in range(20):
         arch = space.sample(rng)
         model = space.build(arch, resolution)
-        named = model.primary_blocks
+        named = list(model.primary_blocks)
         assert find(model, torch.randn(2, 3, resolution, resolution)).names == named, arch
 
 

@@ -103,7 +103,7 @@ def test_the_place_of_identities_does_not_matter_behind_the_first_layer():
 
 def test_primary_blocks_are_the_layers_that_are_there():
     network = SPACE.build("01000002")
-    assert network.primary_blocks == ["stem", *(f"layers.{i}" for i in range(5)), "last"]
+    assert list(network.primary_blocks) == ["stem", *(f"layers.{i}" for i in range(5)), "last"]
     assert all(network.get_submodule(name) for name in network.primary_blocks)
     values = scored(network, (4, 3, 32, 32), "01000002", proxies="az,identity_blocks")
     assert values["identity_blocks"] == 0 and np.isfinite(list(values.values())).all()

@@ -180,7 +180,7 @@ def test_fewer_taps_are_the_last_of_each_superblock():
         f"blocks.{i}.{2 * block.layers - 1}"
         for i, block in enumerate(b for b in parse(arch) if isinstance(b, Residual))
     ]
-    assert few.build(arch).primary_blocks == ["stem", *ends, "last"]
+    assert list(few.build(arch).primary_blocks) == ["stem", *ends, "last"]
     with pytest.raises(AzlibError, match="unknown choice of taps 'few'"):
         MobileNetV2(taps="few")
 

@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 ISLANDS = [  # from the ground up: an island imports from itself and from those before it
-    {"errors"},
+    {"errors", "assemblies"},
     {"files", "aggregation", "layouts", "running", "own_code"},
     {"block_finder"},
     {"trace"},

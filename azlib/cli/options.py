@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from azlib import own_code, spaces
-from azlib.scoring.pool import Execution
 from azlib.spaces.base import SearchSpace
+
+if TYPE_CHECKING:
+    from azlib.scoring import Execution
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class ScoreOptions:
         typer.Option(help="images for proxies that need labels: patches, or e.g. cifar10=FOLDER"),
     ] = None
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu"
+    precision: Annotated[
+        str | None, typer.Option(help="what the network is run in: float32 or bfloat16")
+    ] = None
 
     def changes(self) -> dict[str, Any]:
         """The options that were given, as `ScoreSettings.changed` takes them."""
@@ -105,6 +110,8 @@ class ExecutionOptions:
 
     def execution(self, **more: Any) -> Execution:
         """The same as an `Execution`."""
+        from azlib.scoring import Execution
+
         return Execution(self.workers, self.scheduler, progress=not self.quiet, **more)
 
 

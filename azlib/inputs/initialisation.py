@@ -70,12 +70,11 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
     draw = draws[method]
     for module in model.modules():
         if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
-            weight = torch.empty(module.weight.shape)
-            receptive = weight[0, 0].numel()
-            fans = (weight.shape[1] * receptive, weight.shape[0] * receptive)
-            module.weight.copy_(draw(weight, fans, generator))
+            receptive = module.weight[0, 0].numel()
+            fans = (module.weight.shape[1] * receptive, module.weight.shape[0] * receptive)
+            _fill(module.weight, draw, fans, generator)
             if module.bias is not None and method == "default":
-                module.bias.copy_(draw(torch.empty(module.bias.shape), fans, generator))
+                _fill(module.bias, draw, fans, generator)
             elif module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, _NORMS):
@@ -83,7 +82,7 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
                 module.weight.fill_(1.0)
             if module.bias is not None:
                 module.bias.zero_()
-        else:
+        elif module._parameters:  # most modules have none of their own
             for name, parameter in module.named_parameters(recurse=False):
                 if _is_layer_scale(name, parameter):
                     parameter.fill_(1.0)
@@ -101,6 +100,17 @@ def inherit(model: nn.Module, seed: int) -> None:
             "networks of the AutoFormer spaces have one; name another initialisation"
         )
     model.inherit(seed)  # type: ignore[operator]
+
+
+def _fill(
+    values: Tensor, draw: Draw, fans: tuple[int, int], generator: torch.Generator | None
+) -> None:
+    """Draws a tensor's values on the CPU in single precision, in the order of its indices."""
+    on_cpu = values.device.type == "cpu" and values.dtype == torch.float32
+    if on_cpu and values.is_contiguous():
+        draw(values, fans, generator)
+    else:
+        values.copy_(draw(torch.empty(values.shape), fans, generator))
 
 
 def _is_layer_scale(name: str, parameter: Tensor) -> bool:

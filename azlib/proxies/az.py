@@ -51,13 +51,13 @@ def deviation(gain: float) -> float:
 @proxy("expressivity", f"{_SOURCE}, Eq. 4", shared=True)
 def expressivity(probe: Probe) -> float:
     """How evenly features spread over their principal components, summed over blocks."""
-    return sum(_entropies(probe))
+    return sum(probe.once(_entropies))
 
 
 @proxy("progressivity", f"{_SOURCE}, Eq. 5", shared=True)
 def progressivity(probe: Probe) -> float:
     """The smallest growth of expressivity from one block to the next."""
-    growth = [after - before for before, after in pairwise(_entropies(probe))]
+    growth = [after - before for before, after in pairwise(probe.once(_entropies))]
     return math.nan if any(map(math.isnan, growth)) else min(growth)
 
 

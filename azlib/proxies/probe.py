@@ -51,6 +51,7 @@ class Probe:
     macs: float | None = None
     batches: Sequence[tuple[Tensor, Tensor]] | None = None
     _drawn: str | None = field(default=None, init=False)  # the weights that the model holds now
+    _fresh: bool = field(default=False, init=False)  # whether nothing ran since it was prepared
     _kept: dict[Callable, Any] = field(default_factory=dict, init=False)
 
     def run(self, proxy: Proxy) -> float:
@@ -59,8 +60,10 @@ class Probe:
         Raises `AzlibError` where it fails, where it returns anything but a number, and where a
         proxy of the user's own changes the weights, which the others would then read.
         """
-        self.prepare(proxy.init)
+        self._fresh = False
         ours = proxy.comes_with_azlib
+        if not (ours and proxy.shared):  # what those share has prepared it
+            self.prepare(proxy.init)
         before = [] if ours else [parameter._version for parameter in self.model.parameters()]
         try:
             value = _number(proxy, proxy.function(self))
@@ -110,10 +113,26 @@ class Probe:
                     self._draw(usual)
                 self._draw(wanted)
                 self._drawn = wanted
-            for module in self.model.modules():
+            for module in self._modules:
                 if isinstance(module, nn.modules.batchnorm._NormBase):
                     module.reset_running_stats()
-        self.model.train()
+        self._train(True)
+        self._fresh = True
+
+    def _prepare_once(self) -> None:
+        """`prepare` for what several proxies share, which the first of them may have done."""
+        if not self._fresh:
+            self.prepare()
+
+    def _train(self, mode: bool) -> None:
+        """What `model.train` does, without looking for the modules again."""
+        for module in self._modules:
+            if module.training is not mode:
+                module.training = mode
+
+    @cached_property
+    def _modules(self) -> list[nn.Module]:
+        return list(self.model.modules())
 
     def _draw(self, method: str) -> None:
         """Gives the model the weights of an initialisation, or those of its space's supernet."""
@@ -129,22 +148,28 @@ class Probe:
     def once(self, function: Callable[[Probe], Any]) -> Any:
         """function(self), computed for the first proxy that asks and kept for the others."""
         if function not in self._kept:
+            self._prepare_once()
             self._kept[function] = function(self)
         return self._kept[function]
 
     @cached_property
     def trace(self) -> Trace:
+        self._prepare_once()
         blocks = self.blocks
         if blocks is None and not hasattr(self.model, "primary_blocks"):
             blocks = find(self.model, self.inputs)
             _warn_of(blocks, self.inputs)
-        self.model.train(self.settings.batch_statistics)
-        return trace(self.model, self.inputs, self.stream("signs"), blocks)
+        self._train(self.settings.batch_statistics)
+        dtype: torch.dtype = getattr(torch, self.settings.precision)
+        return trace(self.model, self.inputs, self.stream("signs"), blocks, dtype)
 
     @cached_property
     def cost(self) -> float:
         """Multiply-accumulates per image."""
-        return float(self.macs) if self.macs is not None else count_macs(self.model, self.inputs)
+        if self.macs is not None:
+            return float(self.macs)
+        self._prepare_once()
+        return count_macs(self.model, self.inputs)
 
     @cached_property
     def classes(self) -> int:

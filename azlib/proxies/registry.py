@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from azlib.aggregation import ASSEMBLIES, AZ_NAS
+from azlib.assemblies import ASSEMBLIES, AZ_NAS
 from azlib.errors import AzlibError, unknown
 
 if TYPE_CHECKING:

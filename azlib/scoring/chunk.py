@@ -6,10 +6,11 @@ import contextlib
 import ctypes
 import math
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from azlib.errors import AzlibError, out_of_memory, reason
-from azlib.settings import ScoreSettings
+from azlib.settings import INITIALISATIONS, ScoreSettings
 from azlib.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ def score_architecture(space: SearchSpace, arch: str, seed: int, settings: Score
     from torch import nn
 
     from azlib.proxies import score_in_place
+    from azlib.spaces.moulds import blank_weights
 
-    model = space.build(arch, settings.resolution)
+    with blank_weights() if settings.init in INITIALISATIONS else nullcontext():
+        model = space.build(arch, settings.resolution)
     if not isinstance(model, nn.Module):
         raise AzlibError(
             f"{type(space).__name__}.build returns {type(model).__name__} for {arch!r}: expected a "

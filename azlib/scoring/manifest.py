@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from azlib import spaces
-from azlib.aggregation import ASSEMBLIES, AZ_NAS
+from azlib.assemblies import ASSEMBLIES, AZ_NAS
 from azlib.errors import AzlibError, reason, unknown
 from azlib.scoring.architectures import sample
 from azlib.scoring.files import COMMITTED

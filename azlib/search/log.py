@@ -20,6 +20,7 @@ from azlib.errors import AzlibError
 from azlib.files import differences, replacing
 from azlib.scoring.datasheet import machine
 from azlib.search.history import COSTS, History
+from azlib.settings import ScoreSettings
 from azlib.spaces.base import SearchSpace
 
 METADATA_KEY = b"azlib.search"  # where the settings stand in the Parquet metadata
@@ -29,6 +30,8 @@ Row = dict[str, Any]
 def describe(thing: object) -> dict[str, Any]:
     """A rule, a space or a scorer as its name and fields, to tell one search from another."""
     fields = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else {}
+    if isinstance(settings := getattr(thing, "settings", None), ScoreSettings):
+        fields["settings"] = settings.to_dict()
     return {"name": getattr(thing, "name", type(thing).__name__), **fields}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from azlib.aggregation import AZ_NAS
+from azlib.assemblies import AZ_NAS
 from azlib.errors import unknown
 from azlib.settings import ScoreSettings, check_seed
 from azlib.spaces.base import SearchSpace

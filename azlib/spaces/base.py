@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from azlib.aggregation import AZ_NAS
+from azlib.assemblies import AZ_NAS
 from azlib.errors import AzlibError
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class SearchSpace(Protocol):
     @abstractmethod
     def build(self, arch: str, resolution: int | None = None) -> nn.Module:
         """The network, whose attribute `primary_blocks` names the modules that AZ-NAS reads.
+
+        It is a list of names, or a dictionary from them to the axis of their channels, 1 or -1.
 
         Args:
             arch: the architecture.

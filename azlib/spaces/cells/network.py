@@ -88,7 +88,8 @@ class LeanCell(nn.Module):
             if kept
         ]
         self.edges = nn.ModuleDict({f"{i}to{j}": make(i, name) for i, j, name in self.operations})
-        self.none = make(0, "none")  # what a cell without any path returns
+        if not self.edges:
+            self.none = make(0, "none")  # what a cell without any path returns
 
     def forward(self, x: Tensor) -> Tensor:
         nodes: dict[int, Tensor] = {0: x}

@@ -7,6 +7,7 @@ applied to node i. A cell is given by the names of its six operations, in the or
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from itertools import permutations, product
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -15,6 +16,7 @@ KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 """The convolutions, with the sides of their kernels in pixels."""
 
 
+@cache
 def live(operations: tuple[str, ...]) -> tuple[bool, ...]:
     """For each edge, whether it lies on a path from the input to the output of the cell."""
     reached, useful = {0}, {3}

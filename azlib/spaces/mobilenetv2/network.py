@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from azlib.layouts import FIRST
 from azlib.spaces.mobilenetv2.text import Block, Convolution, Half, Residual
+from azlib.spaces.moulds import make
 
 
 def _conv_bn(
@@ -80,6 +82,7 @@ class Network(nn.Module):
 
     Weights are those of PyTorch's constructors. `primary_blocks` names the modules whose outputs
     the proxies read: the stem, inverted bottlenecks after their sum and ReLU, the last convolution.
+    Their channels are at axis 1.
 
     Args:
         structure: the blocks of a structure text.
@@ -89,22 +92,23 @@ class Network(nn.Module):
             "superblocks".
     """
 
-    primary_blocks: list[str]
-
     def __init__(self, structure: Sequence[Block], num_classes: int, se: bool, taps: str) -> None:
         super().__init__()
         stem, last = (block for block in structure if isinstance(block, Convolution))
         residuals = (block for block in structure if isinstance(block, Residual))
-        blocks = [[InvertedBottleneck(half, se) for half in block.halves()] for block in residuals]
-        self.stem = _convolution(stem)
+        blocks = [
+            [make(InvertedBottleneck, half, se) for half in block.halves()] for block in residuals
+        ]
+        self.stem = make(_convolution, stem)
         self.blocks = nn.Sequential(*(nn.Sequential(*halves) for halves in blocks))
-        self.last = _convolution(last)
+        self.last = make(_convolution, last)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.head = nn.Linear(last.out, num_classes)
+        self.head = make(nn.Linear, last.out, num_classes)
         names = [[f"blocks.{i}.{j}" for j in range(len(halves))] for i, halves in enumerate(blocks)]
         first = 0 if taps == "all" else -1
-        self.primary_blocks = ["stem", *(n for group in names for n in group[first:]), "last"]
+        tapped = ["stem", *(n for group in names for n in group[first:]), "last"]
+        self.primary_blocks = dict.fromkeys(tapped, FIRST)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.last(self.blocks(self.stem(x)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -110,6 +111,11 @@ def parse(text: str) -> tuple[Block, ...]:
             f"a MobileNetV2 structure of {len(text):,} characters: expected at most "
             f"{LONGEST_TEXT:,}."
         )
+    return _parse(text)
+
+
+@lru_cache(1024)  # a search asks several times about each candidate
+def _parse(text: str) -> tuple[Block, ...]:
     blocks: list[Block] = []
     end = _skip_space(text, 0)
     while not _ended(blocks):

@@ -7,31 +7,43 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
+from azlib.layouts import FIRST
 from azlib.spaces.cells.network import Cell, LeanCell, ReLUConvBN, Zero
 from azlib.spaces.cells.text import KERNELS
+from azlib.spaces.moulds import make, repeat
 from azlib.spaces.nasbench201.text import CELLS_PER_STAGE, CHANNELS, parse
 
 
 def operation(channels: int, lean: bool, source: int, name: str) -> nn.Module:
     """The module of an operation of the benchmark, which is the same whatever node it leaves."""
     if name in KERNELS:
-        return ReLUConvBN(channels, channels, KERNELS[name])
+        return make(ReLUConvBN, channels, channels, KERNELS[name], channels_last=lean)
     if name == "avg_pool_3x3":
-        return BoxPool() if lean else nn.AvgPool2d(3, 1, padding=1, count_include_pad=False)
-    return nn.Identity() if name == "skip_connect" else Zero()
+        return make(BoxPool) if lean else nn.AvgPool2d(3, 1, padding=1, count_include_pad=False)
+    return make(nn.Identity) if name == "skip_connect" else Zero()
+
+
+_SMALL = 2**16  # numbers in features
 
 
 class BoxPool(nn.Module):
     """3×3 average pooling with stride 1, whose mean leaves out the padding, by sums over boxes.
 
-    The depth-wise convolution that takes the sums runs several times faster on a CPU than pooling.
+    The depth-wise convolution that takes the sums of large features is faster on a CPU than pooling
+    is. It starts more slowly, so that small features are pooled.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.numel() < _SMALL:
+            return nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
         channels, height, width = x.shape[1:]
-        box = torch.ones(channels, 1, 3, 3, dtype=x.dtype, device=x.device)
-        sums = nn.functional.conv2d(x, box, padding=1, groups=channels)
+        sums = nn.functional.conv2d(x, _box(channels, x.dtype, x.device), None, 1, 1, 1, channels)
         return sums * _inverse_counts(height, width, x.dtype, x.device)
+
+
+@cache
+def _box(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.ones(channels, 1, 3, 3, dtype=dtype, device=device)
 
 
 @cache
@@ -62,11 +74,22 @@ class ReductionBlock(nn.Module):
         return self.shortcut(x) + self.b(self.a(x))
 
 
+def _stem(channels: int) -> nn.Sequential:
+    conv = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels))
+
+
+def _head(channels: int) -> nn.Sequential:
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), pool, nn.Flatten())
+
+
 class Network(nn.Module):
     """The stem, three stages of five cells with reduction blocks between them, the classifier.
 
     It maps images of shape (B, 3, H, W) to logits of shape (B, num_classes). `primary_blocks` names
-    the 18 modules whose outputs AZ-NAS reads: the stem and the 17 cells and reduction blocks.
+    the 18 modules whose outputs AZ-NAS reads, the stem and the 17 cells and reduction blocks, and
+    says that their channels are at axis 1.
     """
 
     def __init__(self, arch: str, num_classes: int = 10, lean: bool = False) -> None:
@@ -74,23 +97,18 @@ class Network(nn.Module):
         operations = parse(arch)
         self.lean = lean
         kind = LeanCell if lean else Cell
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, CHANNELS[0], 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS[0])
-        )
+        self.stem = make(_stem, CHANNELS[0], channels_last=lean)
         blocks: list[nn.Module] = []
         for stage, channels in enumerate(CHANNELS):
             if stage:
-                blocks.append(ReductionBlock(channels // 2, channels))
-            make = partial(operation, channels, lean)
-            blocks += [kind(operations, make) for _ in range(CELLS_PER_STAGE)]
+                blocks.append(make(ReductionBlock, channels // 2, channels, channels_last=lean))
+            cell = partial(kind, operations, partial(operation, channels, lean))
+            blocks += repeat(CELLS_PER_STAGE, cell)
         self.cells = nn.Sequential(*blocks)
-        self.head = nn.Sequential(
-            nn.BatchNorm2d(CHANNELS[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        )
-        self.classifier = nn.Linear(CHANNELS[-1], num_classes)
-        self.primary_blocks = ["stem", *(f"cells.{i}" for i in range(len(blocks)))]
-        if lean:
-            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.head = make(_head, CHANNELS[-1])
+        self.classifier = make(nn.Linear, CHANNELS[-1], num_classes)
+        names = ["stem", *(f"cells.{i}" for i in range(len(blocks)))]
+        self.primary_blocks = dict.fromkeys(names, FIRST)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.lean:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from azlib.layouts import FIRST
+from azlib.spaces.moulds import make
 from azlib.spaces.nasbenchmacro.text import LAST_CHANNELS, STEM_CHANNELS, Bottleneck, layers
 
 
@@ -14,6 +16,10 @@ def _conv_bn(
     """A convolution without bias and its batch normalisation."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+
+def _conv_bn_relu(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(*_conv_bn(inputs, outputs, kernel), nn.ReLU())
 
 
 class InvertedBottleneck(nn.Module):
@@ -42,25 +48,26 @@ class Network(nn.Module):
 
     It maps images of shape (B, 3, H, W) to logits of shape (B, num_classes). `primary_blocks` names
     the modules whose outputs AZ-NAS reads: the stem, every layer and the last convolution. What is
-    no layer of the network, because it is an identity, is none of them.
+    no layer of the network, because it is an identity, is none of them. Channels are at axis 1.
     """
 
     def __init__(self, arch: str, num_classes: int = 10) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_conv_bn(3, STEM_CHANNELS, 3), nn.ReLU())
+        self.stem = make(_conv_bn_relu, 3, STEM_CHANNELS, 3, channels_last=True)
         blocks: list[nn.Module] = []
         channels = STEM_CHANNELS
         for inputs, channels, stride, operation in layers(arch):
             if operation is None:
-                blocks.append(_conv_bn(inputs, channels, stride=stride))
+                blocks.append(make(_conv_bn, inputs, channels, 1, stride, channels_last=True))
             else:
-                blocks.append(InvertedBottleneck(inputs, channels, stride, operation))
+                arguments = (inputs, channels, stride, operation)
+                blocks.append(make(InvertedBottleneck, *arguments, channels_last=True))
         self.layers = nn.Sequential(*blocks)
-        self.last = nn.Sequential(*_conv_bn(channels, LAST_CHANNELS), nn.ReLU())
+        self.last = make(_conv_bn_relu, channels, LAST_CHANNELS, 1, channels_last=True)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.classifier = nn.Linear(LAST_CHANNELS, num_classes)
-        self.primary_blocks = ["stem", *(f"layers.{i}" for i in range(len(blocks))), "last"]
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.classifier = make(nn.Linear, LAST_CHANNELS, num_classes)
+        names = ["stem", *(f"layers.{i}" for i in range(len(blocks))), "last"]
+        self.primary_blocks = dict.fromkeys(names, FIRST)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
