@@ -1,0 +1,150 @@
+"""Networks that the command line names: of timm, of torchvision, or of a Python file or package."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from azlib.errors import AzlibError, needs, reason, unknown
+
+if TYPE_CHECKING:
+    from azlib.proxies.ranking import Network
+
+EXPECTED = (
+    "expected timm:resnet18,resnet50, torchvision:resnet18, file.py:function or "
+    "package.module:function"
+)
+
+
+def read_networks(texts: list[str]) -> dict[str, Network]:
+    """The networks that texts such as `timm:resnet18,resnet50` or `nets.py:small` name.
+
+    Those of timm and torchvision are functions that build them, without weights to download. A
+    function of a file may return a network, or a dictionary from names to networks or to functions
+    that build them. Names that several sources share are told apart by their source.
+
+    Raises `AzlibError` for text in no such form, for names that are not there (did you mean), for a
+    file that raises, and for what is no network.
+    """
+    found: list[tuple[str, str, Network]] = []
+    for text in texts:
+        source, colon, wanted = text.rpartition(":")
+        names = [name.strip() for name in wanted.split(",") if name.strip()]
+        if not (colon and source and names):
+            raise AzlibError(f"network {text!r}: {EXPECTED}")
+        read = _LIBRARIES.get(source, partial(_of_file, source))
+        found += [(source, name, network) for name, network in read(names).items()]
+    times = Counter(name for _, name, _ in found)
+    return {
+        f"{source}:{name}" if times[name] > 1 else name: network for source, name, network in found
+    }
+
+
+def _of_timm(names: list[str]) -> dict[str, Network]:
+    timm = _library("timm")
+    known = timm.list_models()
+    for name in names:
+        if not timm.is_model(name):
+            raise unknown("model of timm", name, known)
+    return {name: partial(timm.create_model, name) for name in names}
+
+
+def _of_torchvision(names: list[str]) -> dict[str, Network]:
+    models = _library("torchvision").models
+    known = models.list_models(module=models)
+    for name in names:
+        if name not in known:
+            raise unknown("model of torchvision", name, known)
+    return {name: partial(_quietly, models.get_model, name, weights=None) for name in names}
+
+
+_LIBRARIES: dict[str, Callable[[list[str]], dict[str, Network]]] = {
+    "timm": _of_timm,
+    "torchvision": _of_torchvision,
+}
+
+
+def _library(name: str) -> Any:
+    """A library of models, imported."""
+    with needs(name, "models"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:  # a torchvision that was built for another PyTorch
+            raise AzlibError(
+                f"{name} cannot be imported ({reason(error)}): install the torchvision that "
+                "belongs to this PyTorch"
+            ) from error
+
+
+def _quietly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """What a function returns, without its warnings about defaults that will change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*arguments, **named)
+
+
+def _of_file(source: str, names: list[str]) -> dict[str, Network]:
+    """The networks that functions of a file or a package return."""
+    module = _module(source)
+    found: dict[str, Network] = {}
+    for name in names:
+        if not hasattr(module, name):
+            known = [key for key in vars(module) if not key.startswith("_")]
+            raise unknown(f"function of {source}", name, known)
+        given = getattr(module, name)
+        if callable(given) and not _is_network(given):
+            try:
+                given = given()
+            except Exception as error:  # a stranger's function can fail in any way
+                raise AzlibError(f"{source}:{name} ends on {reason(error)}") from error
+        several = given if isinstance(given, Mapping) else {name: given}
+        for key, network in several.items():
+            if not (_is_network(network) or (isinstance(given, Mapping) and callable(network))):
+                raise AzlibError(
+                    f"{source}:{name} gives {type(network).__name__}: expected a torch.nn.Module, "
+                    "or a dictionary from names to them"
+                )
+            found[str(key)] = network
+    return found
+
+
+def _is_network(thing: object) -> bool:
+    from torch import nn
+
+    return isinstance(thing, nn.Module)
+
+
+def _module(source: str) -> ModuleType:
+    """A Python file by its path, or a module by its dotted name, imported."""
+    path = Path(source)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        raise AzlibError(f"no file {path}: {EXPECTED}")
+    folder = str(path.resolve().parent) if is_file else ""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # a file finds the files beside it, a name those of this folder
+    try:
+        if not is_file:
+            return importlib.import_module(source)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None  # it is a .py file
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+        return module
+    except ModuleNotFoundError as error:
+        if not is_file and error.name and source.startswith(error.name):
+            raise AzlibError(f"no module {error.name}: {EXPECTED}") from error
+        raise AzlibError(f"{source} cannot be imported: {reason(error)}") from error
+    except Exception as error:  # a stranger's file can fail in any way
+        raise AzlibError(f"{source} cannot be imported: {reason(error)}") from error
