@@ -9,10 +9,14 @@ import sys
 import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import strangers
 from helpers import library
+from nbclient import NotebookClient
 
 import azlib
 from azlib.cli.networks import read_networks
@@ -76,13 +80,24 @@ def number():
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures_left():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a file of networks, which is loaded once."""
+    folder = tmp_path_factory.mktemp("networks")
+    (folder / "nets.py").write_text(NETWORKS)
+    return folder
+
+
 @pytest.fixture
-def file(tmp_path, monkeypatch):
+def file(folder, monkeypatch):
     """A file of networks in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "nets", raising=False)
-    Path("nets.py").write_text(NETWORKS)
+    monkeypatch.chdir(folder)
     return "nets.py"
 
 
@@ -140,12 +155,15 @@ def test_names_that_are_shared_carry_their_source(file):
     [
         (["score", "resnet18"], "expected timm:resnet18,resnet50"),
         (["score", "nets.py:"], "expected timm:resnet18,resnet50"),
-        (["score", "none.py:net"], "no file none.py"),
-        (["score", "no.such.module:net"], "no module no: expected"),
+        (["score", "none.py:net"], "none.py is not there"),
+        (["score", "no.such.module:net"], "the module 'no.such.module' cannot be imported"),
         (["score", "nets.py:residul"], "Did you mean 'residual'"),
-        (["score", "nets.py:broken"], "nets.py:broken ends on OSError: no weights here"),
+        (["score", "nets.py:broken"], "nets.py:broken ends on OSError: no weights here (line "),
         (["score", "nets.py:number"], "gives int: expected a torch.nn.Module"),
-        (["score", "raises.py:net"], "raises.py cannot be imported: ZeroDivisionError"),
+        (
+            ["score", "raises.py:net"],
+            "raises.py cannot be loaded: ZeroDivisionError: division by zero (line 1)",
+        ),
         (["score", "nets.py:on_meta"], "is on the meta device"),
         (["score", "nets.py:pair"], "a wrapper that takes one tensor"),
         (["score", "nets.py:towers"], "blocks="),
@@ -247,3 +265,72 @@ def test_numbers_for_people():
     assert [short(v) for v in (float("nan"), -float("inf"))] == ["nan", "-inf"]
     frame = pd.DataFrame({"complexity": [2e9, float("nan")], "reason": [None, "no"]}, ["a", "b"])
     assert as_table(frame).splitlines()[-1] == "b was not scored: no"
+
+
+@pytest.fixture
+def ranking():
+    """Three networks by two proxies, of which one could not be scored."""
+    scores = pd.DataFrame(
+        {"a": [1.0, 2.0, float("nan")], "b": [5.0, 4.0, float("nan")]}, list("xyz")
+    )
+    ranks = pd.DataFrame({"rank_a": [2.0, 3.0, 1.0], "rank_b": [3.0, 2.0, 1.0]}, list("xyz"))
+    more = {"score": [-0.5, -0.4, -2.2], "place": [2, 1, 3], "reason": [None, None, "no blocks"]}
+    return scores.join(ranks).assign(**more)
+
+
+def test_plot_ranking_draws_ranks_from_the_best_on(ranking, tmp_path):
+    axes = azlib.plot_ranking(ranking)
+    (image,) = axes.images
+    expected = np.array([[3, 2], [2, 3], [np.nan, np.nan]]) / 3
+    np.testing.assert_allclose(np.ma.filled(image.get_array(), np.nan), expected)
+    assert [text.get_text() for text in axes.texts] == ["3", "2", "2", "3"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == [
+        "y  (-0.40)",
+        "x  (-0.50)",
+        "z  (not scored)",
+    ]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["a", "b"]
+    ranking.rename_axis("network").to_csv(tmp_path / "r.csv")
+    again = azlib.plot_ranking(pd.read_csv(tmp_path / "r.csv", index_col="network"), ax=axes)
+    assert again is axes and len(plt.get_fignums()) == 1
+    with pytest.raises(azlib.AzlibError, match=r"what azlib\.rank returns.*the columns are a, b$"):
+        azlib.plot_ranking(ranking[["a", "b"]])
+
+
+def test_plot_search_draws_every_candidate_and_the_winner(tmp_path):
+    from azlib.search import Count, RandomSearch, search
+    from azlib.spaces import get
+
+    space, out = get("nasbench201"), tmp_path / "log.parquet"
+    result = search(space, RandomSearch(), Count(space), iterations=12, seed=1, out=out)
+    axes = azlib.plot_search(result)
+    sums = np.log(result.log["count"].rank() / 12)
+    np.testing.assert_allclose(axes.collections[0].get_offsets()[:, 1], sums)
+    leading = result.log["count"].cummax().map(dict(zip(result.log["count"], sums, strict=True)))
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), leading)
+    for same in (result.log, out, str(out)):
+        other = azlib.plot_search(same)
+        np.testing.assert_array_equal(other.lines[0].get_xydata(), axes.lines[0].get_xydata())
+    with pytest.raises(azlib.AzlibError, match=r"unknown proxy .macz.\. Did you mean .macs."):
+        azlib.plot_search(result, ["macz"])
+    for wrong in (result.log[["count"]], 3, tmp_path / "none.parquet"):
+        with pytest.raises(azlib.AzlibError, match=r"search log|log of a search"):
+            azlib.plot_search(wrong)
+
+
+def test_matplotlib_is_asked_for_when_it_is_needed(ranking, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(azlib.AzlibError, match=r"matplotlib: pip install 'azlib\[plot\]'"):
+        azlib.plot_ranking(ranking)
+
+
+def test_a_picture_is_shown_once_in_a_notebook():
+    code = """
+import pandas as pd, azlib
+columns = {"rank_a": [1.0, 2.0], "score": [-0.7, 0.0], "place": [2, 1]}
+azlib.plot_ranking(pd.DataFrame(columns, ["x", "y"]))
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    shown = [o for o in notebook.cells[0].outputs if "image/png" in o.get("data", {})]
+    assert len(shown) == 1

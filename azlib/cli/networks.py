@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from azlib import own_code
 from azlib.errors import AzlibError, needs, reason, unknown
 
 if TYPE_CHECKING:
@@ -95,7 +92,7 @@ def _quietly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any
 
 def _of_file(source: str, names: list[str]) -> dict[str, Network]:
     """The networks that functions of a file or a package return."""
-    module = _module(source)
+    module = own_code.load(source)
     found: dict[str, Network] = {}
     for name in names:
         if not hasattr(module, name):
@@ -106,7 +103,8 @@ def _of_file(source: str, names: list[str]) -> dict[str, Network]:
             try:
                 given = given()
             except Exception as error:  # a stranger's function can fail in any way
-                raise AzlibError(f"{source}:{name} ends on {reason(error)}") from error
+                told = own_code.told(error, module.__file__)
+                raise AzlibError(f"{source}:{name} ends on {told}") from error
         several = given if isinstance(given, Mapping) else {name: given}
         for key, network in several.items():
             if not (_is_network(network) or (isinstance(given, Mapping) and callable(network))):
@@ -122,29 +120,3 @@ def _is_network(thing: object) -> bool:
     from torch import nn
 
     return isinstance(thing, nn.Module)
-
-
-def _module(source: str) -> ModuleType:
-    """A Python file by its path, or a module by its dotted name, imported."""
-    path = Path(source)
-    is_file = path.suffix == ".py"
-    if is_file and not path.is_file():
-        raise AzlibError(f"no file {path}: {EXPECTED}")
-    folder = str(path.resolve().parent) if is_file else ""
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # a file finds the files beside it, a name those of this folder
-    try:
-        if not is_file:
-            return importlib.import_module(source)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None  # it is a .py file
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
-        return module
-    except ModuleNotFoundError as error:
-        if not is_file and error.name and source.startswith(error.name):
-            raise AzlibError(f"no module {error.name}: {EXPECTED}") from error
-        raise AzlibError(f"{source} cannot be imported: {reason(error)}") from error
-    except Exception as error:  # a stranger's file can fail in any way
-        raise AzlibError(f"{source} cannot be imported: {reason(error)}") from error
