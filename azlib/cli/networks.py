@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from azlib import own_code
 from azlib.errors import AzlibError, needs, reason, unknown
+from azlib.settings import check_seed
 
 if TYPE_CHECKING:
     from azlib.proxies.ranking import Network
@@ -21,12 +22,13 @@ EXPECTED = (
 )
 
 
-def read_networks(texts: list[str]) -> dict[str, Network]:
+def read_networks(texts: list[str], seed: int = 1) -> dict[str, Network]:
     """The networks that texts such as `timm:resnet18,resnet50` or `nets.py:small` name.
 
     Those of timm and torchvision are functions that build them, without weights to download. A
     function of a file may return a network, or a dictionary from names to networks or to functions
-    that build them. Names that several sources share are told apart by their source.
+    that build them. Names that several sources share are told apart by their source. What a
+    function draws from PyTorch's own generator comes from the seed.
 
     Raises `AzlibError` for text in no such form, for names that are not there (did you mean), for a
     file that raises, and for what is no network.
@@ -37,7 +39,7 @@ def read_networks(texts: list[str]) -> dict[str, Network]:
         names = [name.strip() for name in wanted.split(",") if name.strip()]
         if not (colon and source and names):
             raise AzlibError(f"network {text!r}: {EXPECTED}")
-        read = _LIBRARIES.get(source, partial(_of_file, source))
+        read = _LIBRARIES.get(source, partial(_of_file, source, seed))
         found += [(source, name, network) for name, network in read(names).items()]
     times = Counter(name for _, name, _ in found)
     return {
@@ -90,8 +92,10 @@ def _quietly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any
         return function(*arguments, **named)
 
 
-def _of_file(source: str, names: list[str]) -> dict[str, Network]:
+def _of_file(source: str, seed: int, names: list[str]) -> dict[str, Network]:
     """The networks that functions of a file or a package return."""
+    from azlib.inputs import seeded
+
     module = own_code.load(source)
     found: dict[str, Network] = {}
     for name in names:
@@ -101,7 +105,8 @@ def _of_file(source: str, names: list[str]) -> dict[str, Network]:
         given = getattr(module, name)
         if callable(given) and not _is_network(given):
             try:
-                given = given()
+                with seeded(check_seed(seed)):
+                    given = given()
             except Exception as error:  # a stranger's function can fail in any way
                 told = own_code.told(error, module.__file__)
                 raise AzlibError(f"{source}:{name} ends on {told}") from error

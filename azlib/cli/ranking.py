@@ -118,7 +118,7 @@ def _computed(
         if output.quiet:
             warnings.simplefilter("ignore")
         return function(
-            read_networks(networks),
+            read_networks(networks, what.seed),
             shape,
             proxies=what.proxies,
             seed=what.seed,

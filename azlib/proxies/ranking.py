@@ -14,10 +14,12 @@ from tqdm.auto import tqdm
 from azlib.aggregation import AZ_NAS, aggregate
 from azlib.aggregation import rank as rank_values
 from azlib.errors import AzlibError, reason, unknown
+from azlib.inputs import seeded
 from azlib.proxies.models import unwrapped
 from azlib.proxies.network import score
 from azlib.proxies.registry import members
 from azlib.proxies.registry import names as proxy_names
+from azlib.settings import check_seed
 
 Network = nn.Module | Callable[[], nn.Module]
 """A network, or a function that builds it when its turn comes, so that few are in memory."""
@@ -46,7 +48,8 @@ def rank(
     Args:
         models: at least two networks: a dictionary from names to networks, or a list. Where they
             have names, a function that returns a network may stand for it; it is called when its
-            turn comes, so that networks need not all be in memory together.
+            turn comes, so that networks need not all be in memory together, and PyTorch's own
+            generator is seeded for it.
         input_shape: as in `score`; by default each model's own.
         names: what to call the networks of a list; by default the name of their class, with a
             number where several have it.
@@ -97,7 +100,7 @@ def score_each(
     Returns one row per network and one column per proxy, and a column `reason` if some network
     could not be scored. Raises `AzlibError` if none can be.
     """
-    wanted = proxy_names(proxies)
+    wanted, seed = proxy_names(proxies), check_seed(settings.get("seed", 1))
     per_model = _blocks_of(blocks, list(named))
     rows, reasons = {}, {}
     alone = len(named) == 1
@@ -108,7 +111,7 @@ def score_each(
         bar.set_postfix_str(name, refresh=False)
         try:
             rows[name] = score(
-                _built(name, model),
+                _built(name, model, seed),
                 input_shape,
                 blocks=per_model.get(name),
                 proxies=wanted,
@@ -124,12 +127,17 @@ def score_each(
     return scores.assign(reason=pd.Series(reasons, dtype=object)) if reasons else scores
 
 
-def _built(name: str, model: Network) -> nn.Module:
-    """The network, built if a function stands for it."""
+def _built(name: str, model: Network, seed: int) -> nn.Module:
+    """The network, built if a function stands for it.
+
+    Parameters that no rule of initialisation covers, such as embeddings of positions, keep what the
+    function draws, so its draws are seeded.
+    """
     if isinstance(model, nn.Module | type) or not callable(model):
         return cast(nn.Module, model)  # `score` refuses what is none
     try:
-        return model()
+        with seeded(seed):
+            return model()
     except Exception as error:  # a stranger's function can fail in any way
         raise AzlibError(f"{name} cannot be built: {reason(error)}") from error
 
