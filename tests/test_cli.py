@@ -45,6 +45,8 @@ def test_sweep_then_check(tmp_path, main):
     made = azlib("sweep", "--seed", "1-2", *options)
     assert made.returncode == 0, made.stderr
     assert "wrote" in made.stdout and out.exists()
+    status, shown, _ = main("check-scores", out, "--count", 2)
+    assert status == 0 and "2 rows recomputed" in shown
     status, shown, _ = main("check-scores", out, "--count", 1000)
     assert status == 0 and "6 rows recomputed" in shown  # all that there are
     status, _, said = main("sweep", *options, "--init", "xavier_norm")
