@@ -5,6 +5,7 @@
     azlib.blocks(model)                 # where in the network it is read, and what is left out
     azlib.aggregate(scores)             # Eq. 12: Σ log(rank / m)
     azlib.Reference.of_space(space)     # ranks that do not change when other networks arrive
+    azlib.plot_ranking(frame)           # a picture of a ranking; plot_search(log), of a search
     @azlib.proxy("name")                # a proxy of your own
 
 Nothing heavy is imported before it is used.
@@ -18,6 +19,7 @@ from azlib.errors import AzlibError, AzlibWarning
 
 if TYPE_CHECKING:
     from azlib.aggregation import aggregate
+    from azlib.plotting import plot_ranking, plot_search
     from azlib.proxies import blocks, proxy, rank, score
     from azlib.scoring import Reference
 
@@ -30,6 +32,8 @@ __all__ = [
     "Reference",
     "aggregate",
     "blocks",
+    "plot_ranking",
+    "plot_search",
     "proxy",
     "rank",
     "score",
@@ -45,6 +49,10 @@ def __getattr__(name: str) -> Any:
         from azlib import proxies
 
         return getattr(proxies, name)
+    if name in ("plot_ranking", "plot_search"):
+        from azlib import plotting
+
+        return getattr(plotting, name)
     if name == "Reference":
         from azlib.scoring import Reference
 

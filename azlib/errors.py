@@ -15,17 +15,24 @@ class AzlibWarning(UserWarning):
     """A result that is right but may not be what was wanted, in one line."""
 
 
+_MANY = 60  # names that are too many for one line
+
+
 def unknown(kind: str, given: object, known: Iterable[str], hint: str = "") -> AzlibError:
     """The error for a name that is not in a list: shows the list and the nearest name.
 
+    Of a long list it shows the three nearest names instead, and how many there are.
     hint: a sentence about what else could be given.
     """
-    known = list(known)
-    near = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
+    known, many = list(known), None
+    if len(known) > _MANY:
+        near, many = difflib.get_close_matches(str(given), known, n=3), f"{len(known):,} are known."
+    else:
+        near = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
     said = [f"unknown {kind} {given!r}."]
-    said += [f"Did you mean {near[0]!r}?"] if near else []
+    said += [f"Did you mean {' or '.join(map(repr, near))}?"] if near else []
     said += [hint] if hint else []
-    return AzlibError(" ".join([*said, f"Known: {', '.join(known)}."]))
+    return AzlibError(" ".join([*said, many or f"Known: {', '.join(known)}."]))
 
 
 def reason(error: BaseException) -> str:

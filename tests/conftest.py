@@ -16,6 +16,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from azlib import cli
+
 settings.register_profile("repeatable", derandomize=True)  # a run that passed passes again
 settings.load_profile("repeatable")
 
@@ -29,6 +31,20 @@ sys.path.insert(0, str(ROOT / "tests"))  # for `oracle`
 def _own_stream() -> None:
     """What a test draws without a generator does not depend on the tests before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def main(monkeypatch, capsys):
+    """Runs `azlib ARGUMENTS` in this process: (exit status, what it printed, its error lines)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["azlib", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr()
+        return ended.value.code, shown.out, shown.err
+
+    return run
 
 
 @pytest.fixture

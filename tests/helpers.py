@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterable
+from types import ModuleType
 
+import pytest
+import torch
 from torch import nn
 
 from azlib.proxies import names, score_in_place
@@ -27,6 +31,28 @@ def scored(
     """The scores of a network that is built for them; images: batches of the caller's own."""
     settings = ScoreSettings(tuple(names(proxies)), shape)
     return score_in_place(model, arch, seed, settings, batches=images, **more).values
+
+
+def library(name: str) -> ModuleType:
+    """timm or torchvision, also where torchvision was built for another PyTorch.
+
+    PyPI's torchvision does not load its operators beside the CPU build of PyTorch, and then its
+    import ends on the first of two that it wants to describe. Classifiers use neither; they only
+    have to be declared.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"needs the optional extra azlib[models]: {error}")
+    except RuntimeError:
+        declared = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            declared.define(f"{operator}(Tensor boxes, Tensor scores, float iou) -> Tensor")
+        DECLARED.append(declared)
+        return importlib.import_module(name)
+
+
+DECLARED: list[torch.library.Library] = []  # what is declared is forgotten with its library
 
 
 def azlib(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -22,20 +22,6 @@ from azlib.spaces.mobilenetv2 import MobileNetV2
 SMALL = ("--batch", 4, "--resolution", 8, "--workers", 1)
 
 
-@pytest.fixture
-def main(monkeypatch, capsys):
-    """Runs `azlib ARGUMENTS` in this process: (exit status, what it printed, its error lines)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["azlib", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return ended.value.code, shown.out, shown.err
-
-    return run
-
-
 def test_help_lists_the_commands():
     shown = azlib("--help").stdout
     for command in ("sweep", "scores", "check-scores", "search", "searches", "train", "export"):
@@ -59,6 +45,8 @@ def test_sweep_then_check(tmp_path, main):
     made = azlib("sweep", "--seed", "1-2", *options)
     assert made.returncode == 0, made.stderr
     assert "wrote" in made.stdout and out.exists()
+    status, shown, _ = main("check-scores", out, "--count", 2)
+    assert status == 0 and "2 rows recomputed" in shown
     status, shown, _ = main("check-scores", out, "--count", 1000)
     assert status == 0 and "6 rows recomputed" in shown  # all that there are
     status, _, said = main("sweep", *options, "--init", "xavier_norm")

@@ -35,6 +35,7 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "18": ["elsewhere.csv", "elsewhere.png", "elsewhere_ranks.png", "elsewhere_tops.csv"],
     "19": ["left_over.csv", "left_over.png"],
     "20": ["own_space.csv", "own_space.md"],
+    "21": ["model_rankings.csv", "model_agreement.png", "model_families.csv", "model_pairs.csv"],
     "23": ["search_train_see.csv", "search_train_see.png", "search_train_see_found.md"],
     "24": ["transfer.csv", "transfer.png", "transfer_choice.md", "transfer_duels.csv"],
     "25": ["search_elsewhere.csv", "search_elsewhere.md"],

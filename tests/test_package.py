@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,18 @@ from PIL import Image
 import azlib
 from azlib.spaces.mobilenetv2 import SMALLEST
 
-SOURCES = ["azlib", "tests", "pyproject.toml", "MANIFEST.in"]
-SOURCES += ["README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"]
+SOURCES = [
+    "azlib",
+    "data",
+    "docs",
+    "figures",
+    "notebooks",
+    "tests",
+    "pyproject.toml",
+    "MANIFEST.in",
+]
+SOURCES += ["README.md", "PYPI.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"]
+SOURCES += ["Makefile", "environment.yml"]
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
 USE = f"""
 import json
@@ -159,7 +170,43 @@ def test_the_archives_hold_the_package_and_pass_the_check_of_the_index(built):
     with tarfile.open(archive) as file:
         inside = {name.partition("/")[2] for name in file.getnames()}
     assert sources | {"azlib/py.typed", "CHANGELOG.md", "CITATION.cff", "LICENSE"} <= inside
-    assert not any(name.startswith("tests") for name in inside), "tests need data that is not here"
+    assert {"tests/conftest.py", "data/scores/manifest.toml", "Makefile"} <= inside
+    assert not any("__pycache__" in name or ".parts" in name for name in inside)
+
+
+def test_the_tests_of_the_source_archive_run(built, tmp_path):
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    few = ["tests/test_aggregate.py", "tests/test_paper.py", "tests/test_committed_searches.py"]
+    shown = command(sys.executable, "-m", "pytest", "-n0", "-q", *few, cwd=folder)
+    assert "100%" in shown
+    where = "import azlib, pathlib; print(pathlib.Path(azlib.__file__).parents[1].resolve())"
+    assert command(sys.executable, "-c", where, cwd=folder).strip() == str(folder.resolve())
+
+
+def test_the_page_of_the_index_has_no_dead_links(python, tmp_path):
+    """The index shows one file of the repository and none of those that it would link to."""
+    page = (ROOT / "PYPI.md").read_text()
+    targets = re.findall(r"\]\(([^)]+)\)|(?:href|src)=", page)
+    assert targets and all(target.startswith("https://") for target in targets)
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "az_nas" in command(python, "-c", code, cwd=tmp_path)
+
+
+def test_committed_scores_are_not_in_the_package_and_it_says_so(python, tmp_path):
+    code = """
+import azlib
+from azlib.scoring import files
+from azlib.spaces import get
+try:
+    files.load("cifar10", get("nasbench201"))
+except azlib.AzlibError as error:
+    print(error)
+"""
+    said = command(python, "-c", code, cwd=tmp_path)
+    assert "are in the repository and in the source archive" in said and said.count("\n") == 1
 
 
 def test_score_and_rank_without_the_extras(python, tmp_path):

@@ -31,7 +31,7 @@ ISLANDS = [  # from the ground up: an island imports from itself and from those 
     {"proxies", "spaces"},
     {"scoring"},
     {"search"},
-    {"companion", "training"},
+    {"companion", "training", "plotting"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 import typer
+from tqdm import tqdm
 
-from azlib.cli import companion, data, own, scoring, searching, training
+import azlib
+from azlib.cli import companion, data, own, ranking, scoring, searching, training
 from azlib.cli.state import kept
-from azlib.errors import AzlibError, reason
+from azlib.errors import AzlibError, AzlibWarning, reason
 
-app = typer.Typer(
-    help="Rank neural networks without training them (AZ-NAS).",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
+    ranking.score,
+    ranking.rank,
     scoring.sweep,
     scoring.scores,
     scoring.check_scores,
@@ -34,11 +35,23 @@ for command in (
 app.add_typer(companion.benchmark, name="benchmark")
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"azlib {azlib.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: bool = typer.Option(False, "--debug", help="show the trace of an unforeseen error"),
+    version: bool = typer.Option(
+        False, "--version", help="say which version this is", callback=_version, is_eager=True
+    ),
 ) -> None:
-    """Rank neural networks without training them (AZ-NAS)."""
+    """Rank neural networks without training them (AZ-NAS).
+
+    `azlib --install-completion` teaches your shell to complete commands and options.
+    """
 
 
 def main() -> None:
@@ -49,6 +62,7 @@ def main() -> None:
     """
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    warnings.showwarning = _one_line
     try:
         app(arguments)
     except AzlibError as error:
@@ -63,6 +77,12 @@ def main() -> None:
             f"{command} ended on an unforeseen error, {reason(error)}; {kept()}; run it again with "
             "--debug for the trace, and please report it"
         )
+
+
+def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Prints a warning in one line, above the progress bar if there is one."""
+    kind = "" if issubclass(category, AzlibWarning) else f"{category.__name__}: "
+    tqdm.write(f"azlib: {kind}{' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _end(line: str) -> None:

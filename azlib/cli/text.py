@@ -52,6 +52,14 @@ def read_seeds(text: str) -> list[int]:
     return seeds
 
 
+def read_shape(text: str) -> tuple[int, ...]:
+    """The shape of an input from text such as `64,3,32,32`. Raises `AzlibError` for other text."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) < 10 for part in parts):
+        raise AzlibError(f"input shape {text!r}: expected positive integers, as in 64,3,32,32")
+    return tuple(map(int, parts))
+
+
 def read_values(texts: list[str] | None) -> dict[str, Any]:
     """`name=value` texts as a dictionary. Raises `AzlibError` for text without `=`."""
     values = {}

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from azlib.inputs.noise import gaussian
-from azlib.inputs.seeding import generator
+from azlib.inputs.seeding import generator, seeded
 
-__all__ = ["gaussian", "generator"]
+__all__ = ["gaussian", "generator", "seeded"]

@@ -28,7 +28,7 @@ from azlib.proxies.network import (
     score_in_place,
 )
 from azlib.proxies.probe import Probe, count_macs
-from azlib.proxies.ranking import rank
+from azlib.proxies.ranking import rank, score_each
 from azlib.proxies.registry import REGISTRY, Proxy, adopt, members, names, own, proxy
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "rank",
     "saliency",
     "score",
+    "score_each",
     "score_in_place",
     "vkdnw",
     "zen",

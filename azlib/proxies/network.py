@@ -31,6 +31,8 @@ def score(
     model: nn.Module,
     input_shape: tuple[int, ...] | None = None,
     *,
+    batch: int | None = None,
+    resolution: int | None = None,
     seed: int = 1,
     proxies: str | Iterable[str] = "az",
     blocks: Iterable[str] | None = None,
@@ -56,6 +58,8 @@ def score(
             of a model that embeds them, any other for other signals. By default what the model
             says of itself (`pretrained_cfg` of timm, `config` of Hugging Face) with a batch that
             fits, else 64 images of 32×32 pixels.
+        batch: another number of inputs than that of the shape.
+        resolution: another number of pixels along each side of images.
         seed: together with `architecture` it fixes weights, input and random signs.
         proxies: "az" for the four of AZ-NAS, or names of proxies or assemblies.
         blocks: names of the modules whose outputs AZ-NAS reads; by default
@@ -104,7 +108,7 @@ def score(
         labelled_images if isinstance(labelled_images, str) else None,
         device,
         precision,
-    )
+    ).sized(batch, resolution)
     key = repr(copied) if architecture is None else architecture
     return score_in_place(copied, key, seed, settings, blocks=blocks, macs=macs, batches=own).values
 

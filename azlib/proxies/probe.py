@@ -222,10 +222,10 @@ def _warn_of(found: FoundBlocks, inputs: Tensor) -> None:
     if found.partial:
         warnings.warn(found.summary, AzlibWarning, stacklevel=2)
     if found.macs * len(inputs) > _LONG:
-        few = (max(2, len(inputs) // 8), *inputs.shape[1:])
+        few = max(2, len(inputs) // 8)
         warnings.warn(
             f"{found.model}: {len(inputs)} inputs of {found.macs / 1e9:.1f} GMACs each can take "
-            f"minutes on a CPU; input_shape={few} is quicker",
+            f"minutes on a CPU; a batch of {few} is quicker (batch={few}, or --batch {few})",
             AzlibWarning,
             stacklevel=2,
         )

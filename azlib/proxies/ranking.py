@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import pandas as pd
 from torch import nn
@@ -13,23 +13,28 @@ from tqdm.auto import tqdm
 
 from azlib.aggregation import AZ_NAS, aggregate
 from azlib.aggregation import rank as rank_values
-from azlib.errors import AzlibError, unknown
+from azlib.errors import AzlibError, reason, unknown
+from azlib.inputs import seeded
 from azlib.proxies.models import unwrapped
 from azlib.proxies.network import score
 from azlib.proxies.registry import members
 from azlib.proxies.registry import names as proxy_names
+from azlib.settings import check_seed
 
+Network = nn.Module | Callable[[], nn.Module]
+"""A network, or a function that builds it when its turn comes, so that few are in memory."""
 _PATIENCE = 5  # seconds before a progress bar is shown
 
 
 def rank(
-    models: Mapping[str, nn.Module] | Iterable[nn.Module],
+    models: Mapping[str, Network] | Iterable[Network],
     input_shape: tuple[int, ...] | None = None,
     *,
     names: Sequence[str] | None = None,
     method: str = "log",
     blocks: Mapping[str, Iterable[str]] | Iterable[str] | None = None,
     proxies: str | Iterable[str] = "az",
+    progress: bool = True,
     **settings: Any,
 ) -> pd.DataFrame:
     """Ranks networks against each other: their scores, the ranks, and the sum of Eq. 12.
@@ -41,7 +46,10 @@ def rank(
     and the column `reason` says why.
 
     Args:
-        models: at least two networks: a dictionary from names to networks, or a list.
+        models: at least two networks: a dictionary from names to networks, or a list. Where they
+            have names, a function that returns a network may stand for it; it is called when its
+            turn comes, so that networks need not all be in memory together, and PyTorch's own
+            generator is seeded for it.
         input_shape: as in `score`; by default each model's own.
         names: what to call the networks of a list; by default the name of their class, with a
             number where several have it.
@@ -49,8 +57,9 @@ def rank(
         blocks: names of the blocks, the same for all networks; or a dictionary from the name of a
             network to its blocks, which leaves the others to what is found.
         proxies: as in `score`; "az-graph" ranks by that assembly.
-        settings: other settings of `score`, such as `seed` and `init`. With `init=None` every
-            network keeps the weights it has, and how their authors start them counts too.
+        progress: whether a bar is shown when it takes more than a few seconds.
+        settings: other settings of `score`, such as `seed`, `batch` and `init`. With `init=None`
+            every network keeps the weights it has, and how their authors start them counts too.
 
     Returns:
         A DataFrame in the order of `models`, with their names as its index: one column per proxy,
@@ -62,14 +71,51 @@ def rank(
             and where no network can be scored.
     """
     named = _named(models, names)
+    if len(named) < 2:
+        raise AzlibError(f"rank() compares networks: got {len(named)}, expected at least 2")
     weights = members(proxies)  # refuses unknown proxies before anything is computed
-    wanted = proxy_names(proxies)
+    frame = score_each(
+        named, input_shape, blocks=blocks, proxies=proxies, progress=progress, **settings
+    )
+    scores = frame[proxy_names(proxies)]
+    ranks = scores.apply(rank_values).add_prefix("rank_")
+    total = aggregate(scores, method=method, proxies=weights)
+    place = total.rank(ascending=False, method="min").astype(int)
+    label = "az_nas" if set(scores) == set(AZ_NAS) else "score"
+    ranked = scores.join(ranks).assign(**{label: total, "place": place})
+    return ranked.join(frame["reason"]) if "reason" in frame else ranked
+
+
+def score_each(
+    named: Mapping[str, Network],
+    input_shape: tuple[int, ...] | None = None,
+    *,
+    blocks: Mapping[str, Iterable[str]] | Iterable[str] | None = None,
+    proxies: str | Iterable[str] = "az",
+    progress: bool = True,
+    **settings: Any,
+) -> pd.DataFrame:
+    """The scores of networks by their names, without ranks: the arguments are those of `rank`.
+
+    Returns one row per network and one column per proxy, and a column `reason` if some network
+    could not be scored. Raises `AzlibError` if none can be.
+    """
+    wanted, seed = proxy_names(proxies), check_seed(settings.get("seed", 1))
     per_model = _blocks_of(blocks, list(named))
     rows, reasons = {}, {}
-    for name, model in tqdm(named.items(), "scoring", delay=_PATIENCE, leave=False):
+    alone = len(named) == 1
+    bar = tqdm(
+        named.items(), "scoring", delay=_PATIENCE, leave=False, disable=alone or not progress
+    )
+    for name, model in bar:
+        bar.set_postfix_str(name, refresh=False)
         try:
             rows[name] = score(
-                model, input_shape, blocks=per_model.get(name), proxies=wanted, **settings
+                _built(name, model, seed),
+                input_shape,
+                blocks=per_model.get(name),
+                proxies=wanted,
+                **settings,
             )
         except AzlibError as error:
             rows[name] = dict.fromkeys(wanted, math.nan)
@@ -78,17 +124,27 @@ def rank(
         name, why = next(iter(reasons.items()))
         raise AzlibError(f"none of the {len(named)} networks can be scored; {name}: {why}")
     scores = pd.DataFrame.from_dict(rows, orient="index", columns=wanted)
-    ranks = scores.apply(rank_values).add_prefix("rank_")
-    total = aggregate(scores, method=method, proxies=weights)
-    place = total.rank(ascending=False, method="min").astype(int)
-    label = "az_nas" if set(scores) == set(AZ_NAS) else "score"
-    frame = scores.join(ranks).assign(**{label: total, "place": place})
-    return frame.assign(reason=pd.Series(reasons, dtype=object)) if reasons else frame
+    return scores.assign(reason=pd.Series(reasons, dtype=object)) if reasons else scores
+
+
+def _built(name: str, model: Network, seed: int) -> nn.Module:
+    """The network, built if a function stands for it.
+
+    Parameters that no rule of initialisation covers, such as embeddings of positions, keep what the
+    function draws, so its draws are seeded.
+    """
+    if isinstance(model, nn.Module | type) or not callable(model):
+        return cast(nn.Module, model)  # `score` refuses what is none
+    try:
+        with seeded(seed):
+            return model()
+    except Exception as error:  # a stranger's function can fail in any way
+        raise AzlibError(f"{name} cannot be built: {reason(error)}") from error
 
 
 def _named(
-    models: Mapping[str, nn.Module] | Iterable[nn.Module], names: Sequence[str] | None
-) -> dict[str, nn.Module]:
+    models: Mapping[str, Network] | Iterable[Network], names: Sequence[str] | None
+) -> dict[str, Network]:
     """The networks by their names. Raises `AzlibError` for names that do not fit."""
     if isinstance(models, nn.Module):
         raise AzlibError("rank() compares networks: got one, expected a list or a dictionary")
@@ -104,12 +160,10 @@ def _named(
                 f"names={given}: expected {len(listed)} names, all different, one per network"
             )
         found = dict(zip(given, listed, strict=True))
-    if len(found) < 2:
-        raise AzlibError(f"rank() compares networks: got {len(found)}, expected at least 2")
     return found
 
 
-def _class_names(models: list[nn.Module]) -> list[str]:
+def _class_names(models: list[Network]) -> list[str]:
     """The class of each network, with its number among those that share it."""
     classes = [type(unwrapped(model)).__name__ for model in models]
     repeated = {name for name, count in Counter(classes).items() if count > 1}

@@ -148,7 +148,8 @@ def synflow(probe: Probe) -> float:
     model = copy.deepcopy(probe.model).double().eval()
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, _BatchNorm):
-            model.set_submodule(name, nn.Identity())
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, nn.Identity())
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.abs_()

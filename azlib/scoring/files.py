@@ -73,9 +73,7 @@ def read_settings(path: str | Path) -> FileSettings:
     """The settings a score file was made with. Raises `AzlibError` if it is no score file."""
     path = Path(path)
     if not path.exists():
-        raise AzlibError(
-            f"no score file {path}: make it with `azlib scores` or `azlib sweep --out {path}`"
-        )
+        raise AzlibError(f"no score file {path}: {_origin(path)}")
     try:
         schema = pq.read_schema(path)
         settings = FileSettings.from_dict(json.loads(schema.metadata[_METADATA_KEY]))
@@ -83,6 +81,17 @@ def read_settings(path: str | Path) -> FileSettings:
         return settings
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
         raise AzlibError(f"{path} is not a score file of this version, or is damaged") from error
+
+
+def _origin(path: Path) -> str:
+    """Where a score file that is missing would come from."""
+    if path.parent == COMMITTED and not COMMITTED.is_dir():
+        return (
+            "the committed scores are in the repository and in the source archive, not in the "
+            "installed package: give their folder, folder='.../data/scores', or make a file of "
+            "your own with `azlib sweep`"
+        )
+    return f"make it with `azlib scores` or `azlib sweep --out {path}`"
 
 
 def _check_columns(schema: pa.Schema, settings: FileSettings) -> None:

@@ -1,0 +1,127 @@
+"""Networks that the command line names: of timm, of torchvision, or of a Python file or package."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from azlib import own_code
+from azlib.errors import AzlibError, needs, reason, unknown
+from azlib.settings import check_seed
+
+if TYPE_CHECKING:
+    from azlib.proxies.ranking import Network
+
+EXPECTED = (
+    "expected timm:resnet18,resnet50, torchvision:resnet18, file.py:function or "
+    "package.module:function"
+)
+
+
+def read_networks(texts: list[str], seed: int = 1) -> dict[str, Network]:
+    """The networks that texts such as `timm:resnet18,resnet50` or `nets.py:small` name.
+
+    Those of timm and torchvision are functions that build them, without weights to download. A
+    function of a file may return a network, or a dictionary from names to networks or to functions
+    that build them. Names that several sources share are told apart by their source. What a
+    function draws from PyTorch's own generator comes from the seed.
+
+    Raises `AzlibError` for text in no such form, for names that are not there (did you mean), for a
+    file that raises, and for what is no network.
+    """
+    found: list[tuple[str, str, Network]] = []
+    for text in texts:
+        source, colon, wanted = text.rpartition(":")
+        names = [name.strip() for name in wanted.split(",") if name.strip()]
+        if not (colon and source and names):
+            raise AzlibError(f"network {text!r}: {EXPECTED}")
+        read = _LIBRARIES.get(source, partial(_of_file, source, seed))
+        found += [(source, name, network) for name, network in read(names).items()]
+    times = Counter(name for _, name, _ in found)
+    return {
+        f"{source}:{name}" if times[name] > 1 else name: network for source, name, network in found
+    }
+
+
+def _of_timm(names: list[str]) -> dict[str, Network]:
+    timm = _library("timm")
+    known = timm.list_models()
+    for name in names:
+        if not timm.is_model(name):
+            raise unknown("model of timm", name, known)
+    return {name: partial(timm.create_model, name) for name in names}
+
+
+def _of_torchvision(names: list[str]) -> dict[str, Network]:
+    models = _library("torchvision").models
+    known = models.list_models(module=models)
+    for name in names:
+        if name not in known:
+            raise unknown("model of torchvision", name, known)
+    return {name: partial(_quietly, models.get_model, name, weights=None) for name in names}
+
+
+_LIBRARIES: dict[str, Callable[[list[str]], dict[str, Network]]] = {
+    "timm": _of_timm,
+    "torchvision": _of_torchvision,
+}
+
+
+def _library(name: str) -> Any:
+    """A library of models, imported."""
+    with needs(name, "models"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:  # a torchvision that was built for another PyTorch
+            raise AzlibError(
+                f"{name} cannot be imported ({reason(error)}): install the torchvision that "
+                "belongs to this PyTorch"
+            ) from error
+
+
+def _quietly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """What a function returns, without its warnings about defaults that will change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*arguments, **named)
+
+
+def _of_file(source: str, seed: int, names: list[str]) -> dict[str, Network]:
+    """The networks that functions of a file or a package return."""
+    from azlib.inputs import seeded
+
+    module = own_code.load(source)
+    found: dict[str, Network] = {}
+    for name in names:
+        if not hasattr(module, name):
+            known = [key for key in vars(module) if not key.startswith("_")]
+            raise unknown(f"function of {source}", name, known)
+        given = getattr(module, name)
+        if callable(given) and not _is_network(given):
+            try:
+                with seeded(check_seed(seed)):
+                    given = given()
+            except Exception as error:  # a stranger's function can fail in any way
+                told = own_code.told(error, module.__file__)
+                raise AzlibError(f"{source}:{name} ends on {told}") from error
+        several = given if isinstance(given, Mapping) else {name: given}
+        for key, network in several.items():
+            if not (_is_network(network) or (isinstance(given, Mapping) and callable(network))):
+                raise AzlibError(
+                    f"{source}:{name} gives {type(network).__name__}: expected a torch.nn.Module, "
+                    "or a dictionary from names to them"
+                )
+            found[str(key)] = network
+    return found
+
+
+def _is_network(thing: object) -> bool:
+    from torch import nn
+
+    return isinstance(thing, nn.Module)
