@@ -113,14 +113,10 @@ def dressed(notebook: dict[str, Any], lines: str) -> dict[str, Any]:
     tagged = next(i for i, c in enumerate(cells) if "parameters" in c["metadata"].get("tags", []))
     reads = any(line.startswith("scores = ") for line in cells[tagged]["source"])
     guard = _GUARD.format("scores" if reads else "")
-    about: dict[str, Any] = {
-        "cell_type": "markdown",
-        "id": own[0],
-        "metadata": {},
-        "source": _lines(lines),
-    }
-    place: dict[str, Any] = {"cell_type": "code", "id": own[1], "metadata": {}}
-    place |= {"source": _lines(guard), "execution_count": None, "outputs": []}
+    about: dict[str, Any] = {"cell_type": "markdown", "id": own[0], "metadata": {}}
+    about |= {"source": _lines(lines)}
+    place: dict[str, Any] = {"cell_type": "code", "execution_count": None, "id": own[1]}
+    place |= {"metadata": {}, "outputs": [], "source": _lines(guard)}
     cells = [cells[0], about, *cells[1 : tagged + 1], place, *cells[tagged + 1 :]]
     return {**notebook, "cells": cells}
 
@@ -130,7 +126,7 @@ def _lines(text: str) -> list[str]:
 
 
 def written(root: str | Path = ".") -> dict[Path, str]:
-    """What every notebook of the course should hold, as Jupyter writes it, by its path.
+    """What every notebook of the course should hold, by its path.
 
     root: of the repository. Raises `AzlibError` for a notebook that the tables do not name, and for
     one that they alone name.
@@ -146,7 +142,7 @@ def written(root: str | Path = ".") -> dict[Path, str]:
     for stem, path in paths.items():
         held = json.loads(path.read_text(encoding="utf-8"))
         new = dressed(held, top(notebooks, stem))
-        texts[path] = json.dumps(new, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        texts[path] = json.dumps(new, indent=1, ensure_ascii=False) + "\n"
     return texts
 
 
