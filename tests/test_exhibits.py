@@ -5,9 +5,7 @@ import math
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from conftest import ROOT
 from matplotlib.figure import Figure
-from PIL import Image
 
 from azlib.companion import exhibits, plots, tables
 from azlib.companion.drawing import STYLE, WIDTH
@@ -145,8 +143,14 @@ def test_every_picture_is_in_one_style_that_can_be_read_on_paper():
         name: size for name, size in STYLE.items() if name.endswith(("labelsize", "font.size"))
     }
     assert len(sizes) == 4 and min([*sizes.values(), STYLE["legend.fontsize"]]) >= 7
-    widest = 0.0
-    for png in (ROOT / "figures").rglob("*.png"):
-        with Image.open(png) as image:
-            widest = max(widest, image.size[0] / STYLE["savefig.dpi"])
-    assert widest <= WIDTH + 0.3, "wider than two printed columns"
+    ranks = pd.DataFrame({"predicted": [1, 2], "truth": [2, 1]})
+    many = {str(i): ranks for i in range(7)}
+    values = pd.DataFrame(0.5, index=list("abc"), columns=list("xyz"))
+    for drawn in (
+        plots.rank_scatter(many, "cifar10", columns=5),
+        plots.curves({"t": lines(1.5), "u": lines(1.5)}),
+        plots.dots(values, pd.Series(["k"] * 3), values[:0]),
+        plots.heatmap(pd.DataFrame(1.0, index=range(30), columns=range(30)), "τ"),
+    ):
+        assert drawn.get_figwidth() <= WIDTH, "wider than two printed columns"
+    plt.close("all")
