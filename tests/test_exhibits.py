@@ -142,7 +142,7 @@ def test_every_picture_is_in_one_style_that_can_be_read_on_paper():
     sizes = {
         name: size for name, size in STYLE.items() if name.endswith(("labelsize", "font.size"))
     }
-    assert len(sizes) == 4 and min([*sizes.values(), STYLE["legend.fontsize"]]) >= 7
+    assert len(sizes) == 5 and min([*sizes.values(), STYLE["legend.fontsize"]]) >= 7
     ranks = pd.DataFrame({"predicted": [1, 2], "truth": [2, 1]})
     many = {str(i): ranks for i in range(7)}
     values = pd.DataFrame(0.5, index=list("abc"), columns=list("xyz"))

@@ -42,7 +42,8 @@ def bubbles(
         lowest = points[column][near].min()
         edge = lowest - 0.08 * (points[column].max() - lowest)
         places.loc[~near, column] = edge
-        names[~near] += f" ({arrow} " + points[column][~near].map("{:.3g}".format) + ")"
+        for name, value in points[column][~near].items():
+            names[name] += f" ({arrow} {value:.3g})"
     figure, axes = plt.subplots(figsize=(WIDTH, 5), layout="constrained")
     timed = points[size] > 0
     logs = np.log10(points[size].where(timed, np.nan))
