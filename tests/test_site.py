@@ -227,7 +227,13 @@ def visit(browser, address):
         page.on(
             "response", lambda got: got.status < 400 or troubles.append(f"{got.status}: {got.url}")
         )
-        page.on("requestfailed", lambda request: troubles.append(f"failed: {request.url}"))
+        page.on(
+            "requestfailed",  # what the next page interrupts has not failed
+            lambda request: (
+                "ABORTED" in (request.failure or "")
+                or troubles.append(f"{request.failure}: {request.url}")
+            ),
+        )
         page.on(
             "request",
             lambda request: (

@@ -11,13 +11,32 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+import azlib
+
 _FIELD = re.compile(r"^(\w+(?:, \w+)*): (.+)$")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Puts the conversion before that of Google's sections."""
     app.connect("autodoc-process-docstring", _process, priority=400)
+    app.connect("autodoc-skip-member", _Once())
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class _Once:
+    """Leaves out what azlib offers itself where the module that defines it is described later."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def __call__(
+        self, app: Sphinx, kind: str, name: str, item: object, skip: bool, options: Any
+    ) -> bool | None:
+        if name not in azlib.__all__ or getattr(azlib, name) is not item:
+            return None  # as autodoc would have it
+        again = id(item) in self.seen
+        self.seen.add(id(item))
+        return True if again else None
 
 
 def _process(
