@@ -272,7 +272,7 @@ def test_bubbles_name_every_point_and_bring_outliers_to_the_edge():
     figure = labelled.bubbles(points, "tau", "best", "ms", labels)
     axes = figure.axes[0]
     assert {text.get_text() for text in axes.texts} == {
-        "lost (↓ 10) (← 0.1)",
+        "lost (↓ 10)",
         "counted",
         "b",
         "untimed",
