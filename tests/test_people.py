@@ -133,6 +133,22 @@ def test_rank_shows_a_table_with_reasons(main, file):
     assert "bad was not scored: bad cannot be built: OSError: no weights here" in reasons
 
 
+def test_proxies_of_ones_own_are_imported(main, file, tmp_path):
+    own = tmp_path / "counting.py"
+    own.write_text(
+        "import azlib\n\n\n"
+        '@azlib.proxy("people_count", "here")\n'
+        "def people_count(probe):\n"
+        "    return float(sum(p.numel() for p in probe.model.parameters()))\n"
+    )
+    chosen = ("--proxies", "people_count", "--import", own, "--json")
+    status, shown, said = main("score", f"{file}:residual", *SMALL, *chosen)
+    assert status == 0, said
+    model = read_networks(["nets.py:residual"], seed=1)["residual"]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert json.loads(shown)[0]["people_count"] == count
+
+
 def test_csv_and_json_go_to_a_file_too(main, file):
     _, shown, _ = main("rank", f"{file}:narrow_and_wide", *SMALL, "--csv")
     for name in ("made.csv", "made.json"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from azlib.cli.options import ScoreOptions, expanded
+from azlib.cli.options import ImportOptions, ScoreOptions, expanded
 from azlib.cli.text import read_shape
 from azlib.errors import AzlibError
 
@@ -73,10 +73,17 @@ class OutputOptions:
 
 
 @expanded
-def score(networks: Networks, what: InputOptions, how: ScoreOptions, output: OutputOptions) -> None:
+def score(
+    networks: Networks,
+    what: InputOptions,
+    how: ScoreOptions,
+    code: ImportOptions,
+    output: OutputOptions,
+) -> None:
     """Score networks: timm's, torchvision's, or your own."""
     from azlib.proxies import score_each
 
+    code.load()
     output.show(_computed(score_each, networks, what, how, output))
 
 
@@ -85,12 +92,14 @@ def rank(
     networks: Networks,
     what: InputOptions,
     how: ScoreOptions,
+    code: ImportOptions,
     output: OutputOptions,
     method: Annotated[str, typer.Option(help="how ranks are added up: log or linear")] = "log",
 ) -> None:
     """Rank networks against each other; one that cannot be scored is last, with the reason."""
     from azlib.proxies import rank as rank_networks
 
+    code.load()
     output.show(_computed(rank_networks, networks, what, how, output, method=method))
 
 
