@@ -47,9 +47,12 @@ class ScoreSettings:
     init: how weights are drawn, one of `INITIALISATIONS`; "own" asks the network itself (vision
         transformers bring their own rule); "supernet" slices them from one network, the largest of
         the search space, which is drawn from the seed alone, so that networks of the same seed
-        share all weights that they have in common (AutoFormer spaces only); None keeps the weights
-        that the network has. Inputs and signs depend on the architecture too in every case, and
-        so do the weights of proxies that are defined with an initialisation of their own.
+        share all weights that they have in common (AutoFormer spaces only). Normalisation layers
+        and layer scales get weight 1, other parameters keep their values. None keeps all weights
+        that the network has; then networks also differ by how their authors start them, and a
+        block whose scale starts at zero is left out of trainability. Inputs and signs depend on
+        the architecture too in every case, and so do the weights of proxies that are defined with
+        an initialisation of their own.
     batch_statistics: whether normalisation layers use the statistics of the batch while the AZ-NAS
         proxies are read, as the paper does for CNNs. False uses running statistics, as it does for
         vision transformers.

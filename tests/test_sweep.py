@@ -376,7 +376,7 @@ def test_a_long_list_streams(tmp_path, monkeypatch):
             lead = max(lead, pulled - finished)
             yield f"a{k}"
 
-    def instant(_, items, settings):
+    def instant(_, items, settings, own):
         nonlocal finished
         finished += len(items)
         return [{"arch": a, "seed": s, "expressivity": 1.0, "seconds": 0.0} for a, s in items], []

@@ -48,51 +48,30 @@ def score(
     """Scores one network. The model that is passed in is not changed.
 
     A score depends on (architecture, settings, seed) alone. It is computed on one thread, as in a
-    sweep, so that both give the same number on one machine; another processor, or another build of
-    PyTorch, changes it by round-off.
+    sweep, so that both give the same number on one machine; round-off differs between machines.
 
     Args:
-        model: any network that takes one tensor; it is copied. The copy has its weights in single
-            precision and is not compiled.
-        input_shape: shape of the input, batch first: (B, C, H, W) for images, (B, L) for token ids
-            of a model that embeds them, any other for other signals. By default what the model
-            says of itself (`pretrained_cfg` of timm, `config` of Hugging Face) with a batch that
-            fits, else 64 images of 32×32 pixels.
-        batch: another number of inputs than that of the shape.
-        resolution: another number of pixels along each side of images.
+        model: any network that takes one tensor. A copy is scored, in single precision.
+        input_shape: (B, C, H, W) of images, (B, L) of token ids, any other of other signals. By
+            default what the model says of itself (`pretrained_cfg` of timm, `config` of Hugging
+            Face) with a batch that fits, else 64 images of 32×32 pixels.
+        batch, resolution: another number of inputs, other pixels along a side of images.
         seed: together with `architecture` it fixes weights, input and random signs.
         proxies: "az" for the four of AZ-NAS, or names of proxies or assemblies.
-        blocks: names of the modules whose outputs AZ-NAS reads; by default
-            `model.primary_blocks`, or else what `azlib.blocks(model)` finds. A dictionary maps
-            names to the axis of their channels, 1 or -1, where azlib would read it wrongly.
-        init: how the weights of convolutions and linear layers are drawn (see
-            `settings.INITIALISATIONS`); normalisation layers get weight 1, layer scales too, and
-            other parameters keep the model's values. So every network starts from one rule, as in
-            the paper, and a trained one is scored as an architecture. "supernet" is for networks
-            of the AutoFormer spaces (see `ScoreSettings.init`). None keeps all weights that
-            the model has, those of its own initialisation or of its training; then networks of
-            different authors also differ by how they start, and a block whose scale starts at
-            zero is left out of trainability.
-        batch_statistics: whether normalisation layers use batch statistics while the AZ-NAS
-            proxies are read. That is the paper's setting for CNNs; for vision transformers it is
-            False.
+        blocks: names of the modules whose outputs AZ-NAS reads; by default `model.primary_blocks`,
+            or else what `azlib.blocks(model)` finds. A dictionary maps names to the axis of their
+            channels, 1 or -1, where azlib would read it wrongly.
         macs: the complexity in multiply-accumulates per image, if it is already known.
-        noise_source: "gaussian" as in the paper, or a source of real images that is fed to the
-            proxies that read noise.
-        labelled_images: for proxies that are defined on labelled images: a source named in
-            `azlib.inputs.images`, or your own batches [(images, labels), ...].
+        labelled_images: see `ScoreSettings`, or batches of your own [(images, labels), ...].
         architecture: text that identifies the network; by default its printed form.
-        device: "cpu" or "cuda".
-        precision: "bfloat16" runs the network in that format for the AZ-NAS proxies, which is
-            faster on processors and GPUs that have it.
+        init, batch_statistics, noise_source, device, precision: see `azlib.settings.ScoreSettings`.
 
     Returns:
         The value of each proxy by its name; higher is better, NaN where it is not defined.
 
     Raises:
-        AzlibError: for an unknown proxy, initialisation, precision or block, for an input that does
-            not fit, and for a device that is not there; where no blocks can be found, and for a
-            model that cannot run on one tensor.
+        AzlibError: for a setting out of its range, an unknown proxy or block, an input that does
+            not fit, a device that is not there, and where no blocks can be found.
 
     Warns (`AzlibWarning`) when the blocks that were found hold less than half of the network, and
     when the batch will take minutes.

@@ -85,20 +85,18 @@ def sweep(
         done = set(parts.rows_held(out))
     folder = parts.prepare(out, done)
 
-    def items() -> Iterator[parts.Item]:
-        for seed in seeds:
-            for arch in architectures.distinct(space, archs) if unique else archs:
-                if (arch, seed) not in done:
-                    yield arch, seed
-
+    todo = (
+        (arch, seed)
+        for seed in seeds
+        for arch in (architectures.distinct(space, archs) if unique else archs)
+        if (arch, seed) not in done
+    )
     total = architectures.length(space, archs, unique)
     total = None if total is None else total * len(seeds) - len(done)
-    bar = tqdm(
-        total=total, desc=out.name, unit="arch", disable=not execution.progress, smoothing=0.05
-    )
-    with bar:
+    shown = {"unit": "arch", "disable": not execution.progress, "smoothing": 0.05}
+    with tqdm(total=total, desc=out.name, **shown) as bar:
         task = _Task(space, settings, own, folder)
-        failures = _score_all(items(), task, held_as, execution, bar)
+        failures = _score_all(todo, task, held_as, execution, bar)
     if parts.join(out, folder, held_as):
         write_datasheet(out, held_as)
     _report(failures)

@@ -97,15 +97,7 @@ def search(
     out = None if out is None else Path(out)
     ranked = members(score)
     _check(rule, iterations, seed)
-    settings = logs.as_json(
-        {
-            "rule": logs.describe(rule),
-            "space": logs.describe(space),
-            "score": logs.describe(score),
-            "proxies": ranked,
-            "seed": seed,
-        }
-    )
+    settings = _described(space, rule, score, seed)
     history = History(ranked, rule.selected, iterations)
     held = [] if out is None else logs.continued(out, settings, iterations, space)
     for row in held[: len(held) - len(held) % rule.generation]:
@@ -119,6 +111,13 @@ def search(
         if out and history.failed < len(history) > len(held):
             logs.save(out, history, settings)
     return _finish(history, settings, out, new=len(history) > len(held))
+
+
+def _described(space: SearchSpace, rule: Rule, score: Scorer, seed: int) -> dict[str, Any]:
+    """What a log says of its search, and what has to be the same for it to be continued."""
+    parts = {name: logs.describe(part) for name, part in
+             (("rule", rule), ("space", space), ("score", score))}  # fmt: skip
+    return logs.as_json(parts | {"proxies": members(score), "seed": seed})
 
 
 def _check(rule: Rule, iterations: int, seed: int) -> None:

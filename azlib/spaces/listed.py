@@ -7,8 +7,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
+from azlib.settings import LARGEST_RESOLUTION
 from azlib.spaces.base import EnumerableSpace
 from azlib.spaces.draws import draw, mutated
+from azlib.spaces.limits import MOST_CLASSES, check_range
 
 
 class Writing(NamedTuple):
@@ -58,3 +60,23 @@ class ListedSpace(EnumerableSpace, Protocol):
     def canonical(self, arch: str) -> str:
         """The first architecture, in the order of the list, that is the same network."""
         return self.writing.canonical(arch)
+
+
+class OneSizeSpace(ListedSpace, Protocol):
+    """A listed space whose networks tell one number of classes apart on images of one size.
+
+    num_classes: the number of classes. cost_resolution: pixels along a side of the images at which
+    costs are counted. Raises `AzlibError` for one that is out of its range.
+    """
+
+    num_classes: int
+    cost_resolution: int
+
+    def __post_init__(self) -> None:
+        check_range(1, MOST_CLASSES, num_classes=self.num_classes)
+        check_range(1, LARGEST_RESOLUTION, cost_resolution=self.cost_resolution)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape (B, C, H, W) of a batch of the paper's size, of the benchmark's images."""
+        return (64, 3, self.cost_resolution, self.cost_resolution)

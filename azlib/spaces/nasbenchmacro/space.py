@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from azlib.settings import LARGEST_RESOLUTION
 from azlib.spaces.base import Training
-from azlib.spaces.limits import MOST_CLASSES, check_range, check_training
-from azlib.spaces.listed import ListedSpace, Writing
+from azlib.spaces.limits import check_training
+from azlib.spaces.listed import OneSizeSpace, Writing
 from azlib.spaces.nasbenchmacro import cost, text
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ _DIGITS = range(len(text.OPERATIONS))
 
 
 @dataclass(frozen=True)
-class NASBenchMacro(ListedSpace):
+class NASBenchMacro(OneSizeSpace):
     """The 6,561 architectures of NAS-Bench-Macro, for images of 32 pixels.
 
     Attributes:
@@ -37,15 +36,6 @@ class NASBenchMacro(ListedSpace):
     writing: ClassVar[Writing] = Writing(
         _DIGITS, text.LAYERS, text.parse, text.form, text.enumerate_all, text.canonical
     )
-
-    def __post_init__(self) -> None:
-        check_range(1, MOST_CLASSES, num_classes=self.num_classes)
-        check_range(1, LARGEST_RESOLUTION, cost_resolution=self.cost_resolution)
-
-    @property
-    def input_shape(self) -> tuple[int, int, int, int]:
-        """The shape (B, C, H, W) of a batch of the paper's size, of the benchmark's images."""
-        return (64, 3, self.cost_resolution, self.cost_resolution)
 
     def count(self, arch: str) -> dict[str, float]:
         """`macs` for one image and `params`, as the benchmark counts them."""

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from azlib.settings import LARGEST_RESOLUTION
 from azlib.spaces.base import Preset, Training
 from azlib.spaces.cells.text import EDGES
-from azlib.spaces.limits import MOST_CLASSES, check_range, check_training
-from azlib.spaces.listed import ListedSpace, Writing
+from azlib.spaces.limits import check_training
+from azlib.spaces.listed import OneSizeSpace, Writing
 from azlib.spaces.transnas101 import cost, text
 from azlib.spaces.transnas101.text import OPERATIONS
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TransNAS101Micro(ListedSpace):
+class TransNAS101Micro(OneSizeSpace):
     """The 4,096 cells of TransNAS-Bench-101's micro space.
 
     The benchmark trains every network on seven tasks, whose images are the same and whose heads
@@ -49,15 +48,6 @@ class TransNAS101Micro(ListedSpace):
     presets: ClassVar[Mapping[str, Preset]] = MappingProxyType(
         {"paper": Preset(64, 256), "cpu": Preset(16, 64)}
     )
-
-    def __post_init__(self) -> None:
-        check_range(1, MOST_CLASSES, num_classes=self.num_classes)
-        check_range(1, LARGEST_RESOLUTION, cost_resolution=self.cost_resolution)
-
-    @property
-    def input_shape(self) -> tuple[int, int, int, int]:
-        """The shape (B, C, H, W) of a batch of the paper's size, of the benchmark's images."""
-        return (64, 3, self.cost_resolution, self.cost_resolution)
 
     def count(self, arch: str) -> dict[str, float]:
         """`macs` for one image and `params` of the benchmark's network, dead edges included."""
