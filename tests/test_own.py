@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
 from torch import nn
 
 import azlib
@@ -25,7 +24,6 @@ from azlib.settings import ScoreSettings
 from azlib.spaces import own as own_spaces
 from azlib.spaces.template import MySpace
 
-PAGES = ("own-space.md", "own-proxy.md", "reference-set.md")
 SMALL = ("--batch", 4, "--resolution", 16, "--quiet")
 HERE = Execution(workers=1, progress=False)
 SPACE = """
@@ -484,19 +482,3 @@ def test_grasp_without_a_second_derivative_is_one_line(layer, message):
     with pytest.raises(AzlibError, match=message) as error:
         azlib.score(model, (4, 3, 8, 8), proxies="grasp", **options)
     assert "\n" not in str(error.value)
-
-
-# --- the pages -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_examples_of_the_pages_run(page, tmp_path, monkeypatch):
-    if page == "reference-set.md":
-        pytest.importorskip("optuna")
-    monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert blocks
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, page, "exec", dont_inherit=True), names)
