@@ -46,6 +46,9 @@ def sweep(
     proxies: Annotated[
         str | None, typer.Option(help="az, an assembly, or names joined by commas")
     ] = None,
+    preset: Annotated[
+        str, typer.Option(help="batch and pixels: paper, or quick or cpu if the space has it")
+    ] = "paper",
 ) -> None:
     """Score many architectures; run the same command again to continue a stopped sweep."""
     from azlib import scoring
@@ -54,10 +57,10 @@ def sweep(
 
     code.load()
     space = where.get("nasbench201")
-    if how.resolution is not None:
-        space = space.scored_at(how.resolution)
     chosen = None if proxies is None else tuple(names(proxies))
-    settings = ScoreSettings.for_space(space, proxies=chosen, **how.changes())
+    settings = ScoreSettings.for_space(space, preset, proxies=chosen, **how.changes())
+    if settings.input_shape[-1] != space.input_shape[-1]:
+        space = space.scored_at(settings.input_shape[-1])
     archs = None if which.archs is None else read_lines(which.archs)
     if which.sample is not None:
         archs = scoring.sample(space, which.sample, archs)

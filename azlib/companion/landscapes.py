@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from azlib.companion.drawing import drawn
+from azlib.companion.drawing import WIDTH, drawn
 from azlib.errors import needs
 
 with needs("seaborn", "companion"):
@@ -22,19 +24,17 @@ def task_heatmap(values: pd.DataFrame, groups: list[str], label: str) -> Figure:
         groups: for each column, the benchmark that it belongs to; a line parts two benchmarks.
         label: what the colour shows.
     """
-    figure, axes = plt.subplots(
-        figsize=(2.6 + 0.52 * values.shape[1], 1.7 + 0.27 * len(values)), layout="constrained"
-    )
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.9 + 0.2 * len(values)), layout="constrained")
     sns.heatmap(
         values,
-        annot=True,
-        fmt=".2f",
+        annot=values.map(lambda value: f"{value:.2f}".replace("0.", ".")),
+        fmt="",
         annot_kws={"fontsize": 7},
         vmin=-1,
         vmax=1,
         cmap="RdBu_r",
         linewidths=0.4,
-        cbar_kws={"label": label, "shrink": 0.6, "pad": 0.01},
+        cbar_kws={"label": label, "shrink": 0.5, "pad": 0.01, "aspect": 30},
         ax=axes,
     )
     axes.set(xlabel="", ylabel="")
@@ -43,7 +43,12 @@ def task_heatmap(values: pd.DataFrame, groups: list[str], label: str) -> Figure:
     for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
         axes.axvline(start, color="0.1", linewidth=1.4)
         place = ((start + end) / 2, 1.01)
-        axes.annotate(groups[start], place, xycoords=("data", "axes fraction"), ha="center")
+        look: dict[str, Any] = {
+            "xycoords": ("data", "axes fraction"),
+            "ha": "center",
+            "fontsize": 8,
+        }
+        axes.annotate(groups[start].replace(" ", "\n", 1), place, **look)
     return figure
 
 
@@ -57,10 +62,10 @@ def mean_rank_picture(means: pd.Series, critical: float, tasks: int) -> Figure:
         tasks: how many were ranked, for the label.
     """
     means = means.sort_values(ascending=False)
-    figure, axes = plt.subplots(figsize=(6.4, 0.8 + 0.2 * len(means)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.8 + 0.2 * len(means)), layout="constrained")
     places = range(len(means))
     axes.hlines(places, means - critical / 2, means + critical / 2, color="0.6", linewidth=3)
-    axes.plot(means, places, "o", color="#2c7fb8", markersize=5)
+    axes.plot(means, places, "o", markersize=5)
     axes.set_yticks(places, means.index)
     axes.set_xlabel(
         f"mean rank over {tasks} tasks, 1 is best; bars: half the critical difference either side"
