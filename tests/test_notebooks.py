@@ -37,6 +37,7 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "20": ["own_space.csv", "own_space.md"],
     "21": ["model_rankings.csv", "model_agreement.png", "model_families.csv", "model_pairs.csv"],
     "23": ["search_train_see.csv", "search_train_see.png", "search_train_see_found.md"],
+    "22": ["cheap_settings.csv", "cheap_frontier.png", "bfloat16.md"],
     "24": ["transfer.csv", "transfer.png", "transfer_choice.md", "transfer_duels.csv"],
     "25": ["search_elsewhere.csv", "search_elsewhere.md"],
     "A1": ["{}/degenerate_rules.csv", "{}/degenerate_rules.tex"],
