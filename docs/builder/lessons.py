@@ -25,6 +25,7 @@ INSTALL = """\
 %pip install --quiet "./azlib[companion]"
 %cd azlib/notebooks"""
 COLAB = "https://colab.research.google.com/github"
+_TO_LESSON = re.compile(r"\]\(([\w-]+)\.ipynb\)")
 Notebook = dict[str, Any]
 Files = dict[PurePosixPath, bytes]
 
@@ -55,11 +56,17 @@ def collect(folder: Path, executed: Path) -> Files:
 def with_links(
     content: bytes, path: PurePosixPath, known: Collection[PurePosixPath], root: Path
 ) -> bytes:
-    """A notebook whose text has its links rewritten, see `links.rewritten`."""
+    """A notebook whose text has its links rewritten, see `links.rewritten`.
+
+    Sphinx does not follow links in what a cell displayed, so those to lessons get their page's name.
+    """
     notebook = json.loads(content)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = links.rewritten(_source(cell), path, known, root)
+        for output in cell.get("outputs", []):
+            if shown := "".join(output.get("data", {}).get("text/markdown", "")):
+                output["data"]["text/markdown"] = _TO_LESSON.sub(r"](\1.html)", shown)
     return _dump(notebook)
 
 
