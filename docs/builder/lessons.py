@@ -58,7 +58,8 @@ def with_links(
 ) -> bytes:
     """A notebook whose text has its links rewritten, see `links.rewritten`.
 
-    Sphinx does not follow links in what a cell displayed, so those to lessons get their page's name.
+    Sphinx does not follow links in what a cell displayed, so those to lessons get the name of
+    their page.
     """
     notebook = json.loads(content)
     for cell in notebook["cells"]:
