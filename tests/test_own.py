@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import azlib
-from azlib import cli, own_code, spaces
+from azlib import own_code, spaces
 from azlib.errors import AzlibError, AzlibWarning
 from azlib.proxies import REGISTRY, count_macs
 from azlib.scoring import Execution, recompute, sweep
@@ -74,20 +74,6 @@ def nothing_stays(monkeypatch):
             del sys.modules[name]
     REGISTRY.clear()
     REGISTRY.update(proxies)
-
-
-@pytest.fixture
-def main(monkeypatch, capsys):
-    """Runs `azlib ARGUMENTS` in this process: (exit status, what it printed, its error lines)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["azlib", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return ended.value.code, shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture

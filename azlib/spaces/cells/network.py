@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -30,7 +31,7 @@ class Zero(nn.Module):
         return zeros[:, :, :: self.stride, :: self.stride].repeat(1, self.widening, 1, 1)
 
 
-class AfterReLU(nn.Module):
+class AfterReLU(nn.Module, ABC):
     """An operation that begins with a ReLU, which edges that leave the same node can share."""
 
     def __init__(self) -> None:
@@ -40,9 +41,9 @@ class AfterReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.after_relu(self.relu(x))
 
+    @abstractmethod
     def after_relu(self, x: Tensor) -> Tensor:
         """What follows the ReLU."""
-        raise NotImplementedError
 
 
 class ReLUConvBN(AfterReLU):
