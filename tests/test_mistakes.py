@@ -1,4 +1,4 @@
-"""Each mistake of notebook 06 does what its name says."""
+"""Each mistake of notebooks 06 and A2 does what its name says."""
 
 from __future__ import annotations
 
@@ -61,6 +61,15 @@ def test_edges_by_source_node():
     operations = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3", "none")
     a, b, c, d, e, f = operations  # 0→1, 0→2, 1→2, 0→3, 1→3, 2→3
     assert parse(mistakes.by_source_node(form(operations))) == (a, b, d, c, e, f)
+
+
+def test_another_order_and_a_rank_upside_down():
+    frame, accuracies = pair()
+    scores, moved = mistakes.reordered(lambda index: index[::-1])(frame, accuracies)
+    assert list(scores) == list(aggregate(frame)) and list(moved) == list(accuracies[::-1])
+    scores, same = mistakes.upside_down(["trainability"])(frame, accuracies)
+    turned = frame.assign(trainability=-frame["trainability"])
+    assert same is accuracies and list(scores) == list(aggregate(turned))
 
 
 def test_failing_sorting_twice_and_passing_on():

@@ -1,9 +1,11 @@
 """What others may have done wrong: attempts to compare a ranking with accuracies, each with one
-mistake, and the agreement that each would have reported (notebook 06)."""
+mistake, and the agreement that each would have reported (notebooks 06 and A2)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -88,10 +90,30 @@ def readable(wide: pd.DataFrame, references: pd.DataFrame) -> pd.DataFrame:
 # --- mistakes that need more than a line ---------------------------------------------------
 
 
+@cache
 def by_source_node(arch: str) -> str:
     """The cell that has these operations if edges are read source by source."""
     a, b, c, d, e, f = parse(arch)
     return form((a, b, d, c, e, f))
+
+
+def reordered(order: Callable[[pd.Index], Any]) -> Attempt:
+    """The accuracies come in another order than the scores, and nobody matches them by name.
+
+    order: from the architectures as the scores have them to the order of the accuracies.
+    """
+    return lambda frame, accuracies: (
+        aggregate(frame).to_numpy(),
+        accuracies.reindex(order(frame.index)).to_numpy(),
+    )
+
+
+def upside_down(proxies: list[str]) -> Attempt:
+    """Some of the proxies rank the best architecture lowest."""
+    return lambda frame, accuracies: (
+        aggregate(frame.assign(**{name: -frame[name] for name in proxies})),
+        accuracies,
+    )
 
 
 def failing(proxies: list[str]) -> Attempt:
@@ -121,3 +143,14 @@ def of_part(rows: Callable[[pd.DataFrame, pd.Series], NDArray[np.int_]]) -> Atte
         return aggregate(frame.iloc[chosen]), accuracies.iloc[chosen]
 
     return attempt
+
+
+NEAREST: Mapping[str, Attempt] = MappingProxyType(
+    {
+        "all but FLOPs fail": failing(["expressivity", "progressivity", "trainability"]),
+        "edges by source node": reordered(lambda index: index.map(by_source_node)),
+        "expressivity reversed": upside_down(["expressivity"]),
+        "progressivity reversed": upside_down(["progressivity"]),
+    }
+)
+"""The mistakes that come nearest to what users report: notebook A2 makes them all and checks it."""

@@ -24,7 +24,9 @@ def check_place(folder: str = "../data") -> None:
         )
 
 
-def begin(source: str, figures: str, whole: bool = False) -> tuple[pd.DataFrame, Path, NASBench201]:
+def begin(
+    source: str, figures: str = "../figures", whole: bool = False
+) -> tuple[pd.DataFrame, Path, NASBench201]:
     """What a notebook on NAS-Bench-201 needs, and a line about it.
 
     Args:
