@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import azlib as command_line
 from torch import nn
 
 import azlib
@@ -146,10 +145,10 @@ def test_the_precision_stands_in_a_datasheet_only_if_it_was_changed():
         assert FileSettings.from_dict(held.to_dict()) == held
 
 
-def test_an_unknown_precision_gets_one_clear_line(tmp_path):
+def test_an_unknown_precision_gets_one_clear_line(tmp_path, main):
     with pytest.raises(AzlibError, match=r"unknown precision 'bfloat61'.*mean 'bfloat16'"):
         ScoreSettings(precision="bfloat61")
     out = tmp_path / "s.parquet"
-    done = command_line("sweep", "--precision", "half", "--out", str(out))
-    assert done.returncode == 1 and done.stderr.startswith("azlib: unknown precision 'half'")
-    assert done.stderr.count("\n") == 1 and not out.exists()
+    status, _, said = main("sweep", "--precision", "half", "--out", out)
+    assert status == 1 and said.startswith("azlib: unknown precision 'half'")
+    assert said.count("\n") == 1 and not out.exists()
