@@ -139,7 +139,7 @@ def test_incremental_is_naive_over_many_full_rankings(levels, drift):
 def test_a_search_follows_the_same_trajectory():
     """Parents drawn from the top, children near them, some failing, at every one of the steps."""
     rng = np.random.default_rng(0)
-    steps, size = 3000, 60
+    steps, size = 1200, 60
     history = np.zeros((steps, 4))
     ranking = IncrementalRanking(AZ_NAS, size)
     for n in range(1, steps):

@@ -89,7 +89,7 @@ def naive_algorithm1(space, iterations, population, seed):
 
 @pytest.mark.parametrize(
     "space, iterations, population",
-    [(Rooted(), 1500, 128), (Toy(), 600, 300), (Rooted(54), 50, 5), (NASBench201(), 300, 64)],
+    [(Rooted(), 700, 128), (Toy(), 400, 200), (Rooted(54), 50, 5), (NASBench201(), 300, 64)],
 )
 def test_algorithm1_takes_the_path_of_the_naive_loop(space, iterations, population):
     result = find(space, Algorithm1(population), iterations=iterations)

@@ -80,7 +80,7 @@ def test_a_second_seed_is_added_to_the_file(reference, tmp_path):
 def test_killed_sweep_continues_without_loss_or_repetition(tmp_path):
     out = tmp_path / "s.parquet"
     listed = tmp_path / "archs.txt"
-    archs = nb.enumerate_all()[40::400]
+    archs = nb.enumerate_all()[40::500]
     listed.write_text("\n".join(archs))
     command = [sys.executable, "-m", "azlib", "sweep", "--archs", listed, "--out", out, "--batch",
                "4", "--resolution", "8", "--workers", "2", "--chunk", "2"]  # fmt: skip
@@ -100,7 +100,8 @@ def test_killed_sweep_continues_without_loss_or_repetition(tmp_path):
     assert result["arch"].tolist() == list(archs)  # nothing lost, nothing twice, in order
     merged = result.merge(kept, on="arch", suffixes=("", "_kept"))
     assert (merged["seconds"] == merged["seconds_kept"]).all()  # finished chunks not scored again
-    assert same(result, small(tmp_path / "whole.parquet", archs=archs))
+    few = small(tmp_path / "few.parquet", archs=archs[::4])
+    assert same(result[result["arch"].isin(archs[::4])], few)
     assert not parts.exists()
 
 
