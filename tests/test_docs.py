@@ -1,6 +1,7 @@
 """The Python of README.md and of every page in docs/ runs, block after block.
 
-A block that is fenced as ```python no-run is shown and not run: it needs what is not here.
+A block that is fenced as ```python no-run is shown and not run: it needs what is not here. Numbers
+that are typed in a page follow from the exhibits.
 """
 
 from __future__ import annotations
@@ -9,8 +10,15 @@ import re
 import sys
 from types import ModuleType
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT
+
+from azlib.aggregation import AZ_NAS, aggregate, rank_among
+from azlib.companion.metrics import kendall
+from azlib.scoring import load
+from azlib.spaces import get
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,3 +40,83 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
 
 def test_the_readme_and_the_guides_have_code_that_runs():
     assert {"README", "cluster", "gpu"} <= {page.stem for page in WITH_CODE}
+
+
+# --- numbers that are typed in a page follow from the exhibits --------------------------------
+
+
+def said(page):
+    """The text of a page, with single spaces for its line breaks."""
+    return " ".join((ROOT / page).read_text().split())
+
+
+def exhibit(name):
+    return pd.read_csv(ROOT / "figures" / f"{name}.csv")
+
+
+def test_results_say_what_the_rules_for_degenerate_cells_give():
+    rules = exhibit("nas-bench-201/degenerate_rules").query("score == 'az_nas'")
+    published = rules[rules["rule"] == "published: both"]["kendall_tau"]
+    assert f"gives {' / '.join(f'{tau:.3f}' for tau in published)}." in said("docs/results.md")
+    raised = rules[rules["rule"] == "azlib: identities"]["change"].mean()
+    assert f"they raise τ by about {raised:.2f} " in said("docs/results.md")
+
+
+@pytest.mark.parametrize("page", ["own-networks", "search-train-export"])
+def test_the_guides_say_what_a_cheap_setting_keeps(page):
+    kept = exhibit("presets").query("space == 'mobilenetv2' and proxy == 'AZ-NAS'")
+    kept = kept.set_index(["pixels", "batch"])
+    cheap, again = kept.loc[get("mobilenetv2").presets["cpu"][::-1]], kept.loc[224, 64]
+    assert round(cheap["time"], 1) == 0.1, "no longer a tenth of the time"
+    tau, ceiling = (f"{row['kendall_tau']:.2f}" for row in (cheap, again))
+    assert re.search(
+        rf"to τ {tau}, where another seed of [\w' ]+ has {ceiling} ", said(f"docs/{page}.md")
+    )
+
+
+def test_the_guide_to_searching_says_where_the_searches_end():
+    judged = exhibit("table2_contenders")
+    ours = judged.query("search == 'Algorithm 1'")
+    assert sorted(ours["place"]) == [1, 2, 3]
+    runs = exhibit("table2").query("method == 'AZ-NAS, azlib' and budget == '450M'")
+    assert len(runs) == len(ours) == 3 and round(60 * runs["core_hours"].mean()) == 11
+    text = said("docs/search-train-export.md")
+    assert f"Of {judged['place'].max()} networks within 450M FLOPs" in text
+    assert (
+        f"three such searches of {runs['candidates'].max():,.0f} candidates found (eleven" in text
+    )
+
+
+def test_the_page_on_speed_says_what_cheap_settings_lose():
+    one_seed = exhibit("cheap_settings").query("seeds == 1").set_index(["pixels", "batch"])
+    quick, small = one_seed.loc[(32, 12)], one_seed.loc[(16, 16)]
+    assert tuple(get("nasbench201").presets["quick"]) == (12, 32)
+    assert (quick["difference"] >= -0.005).all()
+    assert 0.5 < small["seconds"].mean() / quick["seconds"].mean() < 0.65
+    lost = [f"{-loss:.2f}".lstrip("0") for loss in small["difference"]]
+    text = said("docs/speed.md")
+    assert f"half as much and lose {min(lost)} to {max(lost)}." in text
+    assert "cheapest setting that loses at most 0.005 of τ" in text
+    minutes = 5260 * quick["seconds"].mean() / 2 / 60  # without what it takes to start
+    assert 3 < minutes < 5 and "in about five minutes of two cores" in said("README.md")
+
+
+def test_the_guide_to_references_says_how_they_agree_near_the_top():
+    scores = load("cifar10", get("nasbench201")).query("seed == 1").reset_index(drop=True)
+    whole = aggregate(scores)
+    best = whole.nlargest(100).index
+    found = {}
+    for m in (50, 200, 1000):
+        taus = []
+        for draw in range(1, 6):
+            held = scores.sample(m, random_state=draw)
+            ranks = [rank_among(scores.loc[best, name], held[name]) for name in AZ_NAS]
+            taus.append(kendall(np.log(np.array(ranks) / (m + 1)).sum(axis=0), whole[best]))
+        found[m] = np.mean(taus)
+    typed = re.search(
+        r"was ([\d.]+) for 50 networks, ([\d.]+) for 200 and ([\d.]+) for 1,000",
+        said("docs/reference-set.md"),
+    )
+    assert [float(text) for text in typed.groups()] == pytest.approx(
+        list(found.values()), abs=0.006
+    )

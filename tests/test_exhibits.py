@@ -5,10 +5,14 @@ import math
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from conftest import ROOT
 from matplotlib.figure import Figure
+from PIL import Image
 
 from azlib.companion import exhibits, plots, tables
-from azlib.companion.drawing import STYLE, WIDTH
+from azlib.companion.drawing import STYLE, WIDTH, fingerprint
+from azlib.companion.naming import readable
+from azlib.companion.places import COMPARED
 from azlib.errors import AzlibError
 
 FRAME = pd.DataFrame({"method_a": ["τ", "100 %"], "value": ["0.5", None]})
@@ -95,7 +99,7 @@ def test_plots_return_figures_with_their_panels():
     ranks = pd.DataFrame({"predicted": [1, 2], "truth": [2, 1], "colour": [0, 1]})
     drawn = plots.rank_scatter({"a": ranks, "b": ranks.drop(columns="colour")}, "cifar10")
     titles = [axis.get_title() for axis in drawn.axes if axis.get_visible()]
-    assert titles == ["a", "b", ""] and drawn.get_suptitle() == "cifar10"  # with a colour bar
+    assert titles == ["a", "b", ""] and drawn.get_suptitle() == "CIFAR-10"  # with a colour bar
     matrix = pd.DataFrame([[1.0, 0.2], [0.2, 1.0]], index=["p", "q"], columns=["p", "q"])
     shown = plots.heatmap(matrix, "Kendall's τ")
     assert [text.get_text() for text in shown.axes[0].texts] == ["1.00", "0.20", "0.20", "1.00"]
@@ -125,14 +129,14 @@ def test_bands_draw_the_interval_of_every_mean():
     (axis,) = drawn.axes
     (band,) = axis.collections
     assert band.get_paths()[0].vertices[:, 1].min() == pytest.approx(0.4)
-    assert (axis.get_title(), axis.get_ylabel(), axis.get_xscale()) == ("cifar10", "τ", "log")
+    assert (axis.get_title(), axis.get_ylabel(), axis.get_xscale()) == ("CIFAR-10", "τ", "log")
     plt.close("all")
 
 
 def test_networks_share_one_scale_and_say_what_their_text_means():
     rows = [("a", 8, "3 × 3", "6↓"), ("a", 32, "3 × 3", "6"), ("b", 720, "5 × 5", "1")]
     layers = pd.DataFrame(rows, columns=["network", "width", "kind", "text"])
-    drawn = plots.networks(layers, "↓ marks a stride of 2")
+    drawn = plots.networks(layers, "two networks", "↓ marks a stride of 2")
     assert [axis.get_ylim()[1] for axis in drawn.axes] == pytest.approx([972, 972])
     assert drawn.legends[0].get_title().get_text() == "↓ marks a stride of 2"
     plt.close("all")
@@ -154,3 +158,31 @@ def test_every_picture_is_in_one_style_that_can_be_read_on_paper():
     ):
         assert drawn.get_figwidth() <= WIDTH, "wider than two printed columns"
     plt.close("all")
+
+
+def test_no_committed_picture_is_wider_than_the_paper():
+    pictures = sorted((ROOT / "figures").rglob("*.png"))
+    assert len(pictures) > 30
+    for path in pictures:
+        with Image.open(path) as image:
+            assert image.width <= STYLE["savefig.dpi"] * WIDTH, path.name
+
+
+def test_pictures_have_the_names_of_the_papers():
+    values = pd.DataFrame(0.5, index=["grad_norm", "AZ-NAS, 8"], columns=["cifar10", "c100_kd_acc"])
+    shown = plots.dots(values, pd.Series(["zen", "k"]), values[:0], "τ, imagenet16-120")
+    shown.draw_without_rendering()
+    left = shown.axes[0]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["GradNorm", "AZ-NAS, 8"]
+    assert [axis.get_title() for axis in shown.axes] == ["CIFAR-10", "CIFAR-100, distilled"]
+    assert shown.legends[0].get_title().get_text() == "τ, ImageNet16-120"
+    assert [text.get_text() for text in shown.legends[0].get_texts()] == ["Zen", "k"]
+    plain = plots.dots(values.rename(readable), pd.Series(["zen", "k"]), values[:0], "τ")
+    assert fingerprint(shown) != fingerprint(plain)
+    plt.close("all")
+
+
+def test_a_proxy_is_called_as_the_method_that_is_nothing_else():
+    for method in COMPARED:
+        if len(method.proxies) == 1 and method.name != "FLOPs":  # AZ-NAS calls it complexity
+            assert readable(method.proxies[0]) == method.name

@@ -126,7 +126,8 @@ def test_a_missing_exhibit_is_named_with_its_target(copied, tmp_path):
     page.write_text("before")
     with pytest.raises(AzlibError) as error:
         report.write(dataclasses.replace(copied), page)
-    for text in ("table4.csv (`make figures NB201=PATH`)", "fig2.csv (`make figures`)"):
+    online = "make figures, online or with NB201=PATH"
+    for text in (f"table4.csv (`{online}`)", "fig2.csv (`make figures`)"):
         assert text in str(error.value)
     assert page.read_text() == "before"
 
@@ -147,6 +148,6 @@ def test_an_exhibit_older_than_its_notebook_is_named(copied, tmp_path):
     result = CliRunner().invoke(app, ["report", *arguments])
     assert result.exit_code == 0, result.output
     for stem in ("table4", "headline"):
-        line = f"{stem}.csv is older than {notebook}: `make figures NB201=PATH`"
+        line = f"{stem}.csv is older than {notebook}: `make figures, online or with NB201=PATH`"
         assert line in result.output
     assert (tmp_path / "page.md").read_text(encoding="utf-8").startswith("# Does it reproduce?")

@@ -20,9 +20,9 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "03": ["{}/fig3.csv", "{}/fig3.png"],
     "04": ["{}/fig5.csv", "{}/fig5.pdf"],
     "05": ["{}/table4.csv", "{}/table4.tex", "{}/headline.md"],
-    "06": [],  # its line-up is that of A2
+    "06": ["{}/nearest_mistakes.csv", "{}/nearest_mistakes.png"],
     "07": ["{}/unique.csv"],
-    "08": ["{}/table1.csv", "{}/table1.md", "{}/table1_no_dead_edges.md", "{}/fig1.png"],
+    "08": ["{}/table1.csv", "{}/table1_no_dead_edges.md", "{}/fig1.png", "{}/table1_variants.csv"],
     "09": ["{}/fig4.csv", "{}/fig4.png"],
     "10": ["{}/table5.csv", "{}/table5.md"],
     "11": ["{}/sensitivity.csv", "{}/sample_size.csv"],

@@ -85,7 +85,7 @@ def compare(
                 row |= {"architectures": name} | about
                 row |= agreement.performance(pairs, len(archs))
                 rows.append(row | methods.published(method.name, dataset, name))
-    return pd.DataFrame(rows)[_COLUMNS]
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def readable(numbers: pd.DataFrame) -> pd.DataFrame:

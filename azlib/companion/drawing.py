@@ -1,4 +1,4 @@
-"""How every picture is drawn: in one style, and with a fingerprint of what it was drawn from."""
+"""How every picture is drawn: in one style, with names for readers, and with a fingerprint."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any, ParamSpec
 import numpy as np
 import pandas as pd
 
+from azlib.companion.naming import readable
 from azlib.errors import needs
 
 with needs("matplotlib", "companion"):
     import matplotlib.pyplot as plt
     from matplotlib import rc_params_from_file
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 # A notebook's backend, loaded by the first figure, switches drawing on; inside an rc_context that
 # would be undone at its end, and no later figure would be shown.
@@ -35,22 +37,42 @@ P = ParamSpec("P")
 
 
 def drawn(function: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorates a function that draws: applies the style and notes the fingerprint.
+    """Decorates a function that draws: applies the style, names things for readers, and notes the
+    fingerprint.
 
-    The fingerprint is a hash of the function's own source, of the style and of the arguments, with
-    numbers to six digits. Two figures with the same fingerprint show the same, even if different
-    versions of matplotlib and its fonts render them to different pixels.
+    The fingerprint is a hash of the function's own source, of the style, of the arguments, with
+    numbers to six digits, and of the names that were put in. Two figures with the same
+    fingerprint show the same, even if different versions of matplotlib and its fonts render them
+    to different pixels.
     """
 
     @wraps(function)
     def draw(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with plt.rc_context(STYLE):
             figure = function(*args, **kwargs)
+            named = _name(figure)
         parts = [inspect.getsource(function), _text(STYLE), *map(_text, args), _text(kwargs)]
+        parts += named
         figure.set_gid(sha256("\n".join(parts).encode()).hexdigest())
         return figure
 
     return draw
+
+
+def _name(figure: Figure) -> list[str]:
+    """Puts names for readers in the place of those of the code; the texts that this changed."""
+    changed: list[str] = []
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = [label.get_text() for label in axis.get_ticklabels()]
+        if (named := [readable(label) for label in labels]) != labels:
+            axis.set_ticks(axis.get_ticklocs(), named)
+            changed += named
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if (said := readable(text.get_text())) != text.get_text():
+            text.set_text(said)
+            changed.append(said)
+    return changed
 
 
 def fingerprint(figure: Figure) -> str:

@@ -69,14 +69,16 @@ def bubbles(
 
 
 @drawn
-def tradeoff(points: pd.DataFrame, x: str, y: str, group: str, labels: tuple[str, str]) -> Figure:
+def tradeoff(
+    points: pd.DataFrame, x: str, y: str, group: str, labels: tuple[str, str, str]
+) -> Figure:
     """Cost against quality: a point per row, named by the index, with bars from `low` to `high`.
 
     Args:
         points: one row per point.
         x, y: columns of the position; x is logarithmic.
         group: the column that gives colour, marker and line.
-        labels: of the axes.
+        labels: of the axes; and what the names and bars mean, above the legend.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4), layout="constrained")
     for i, (name, rows) in enumerate(points.sort_values(x).groupby(group, sort=False)):
@@ -89,7 +91,7 @@ def tradeoff(points: pd.DataFrame, x: str, y: str, group: str, labels: tuple[str
     axes.minorticks_off()
     axes.grid(True)
     axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(title=labels[2], loc="outside lower center", ncols=3)
     _beside(axes, points[x], points[y], [str(name) for name in points.index])
     return figure
 

@@ -53,13 +53,13 @@ def task_heatmap(values: pd.DataFrame, groups: list[str], label: str) -> Figure:
 
 
 @drawn
-def mean_rank_picture(means: pd.Series, critical: float, tasks: int) -> Figure:
+def mean_rank_picture(means: pd.Series, critical: float, tasks: str) -> Figure:
     """Methods by their mean rank over tasks, as a critical-difference picture (Demšar, 2006).
 
     Args:
         means: mean rank by method; 1 is best.
         critical: the difference that is significant; two methods whose bars overlap do not differ.
-        tasks: how many were ranked, for the label.
+        tasks: how many were ranked, and of what, for the label.
     """
     means = means.sort_values(ascending=False)
     figure, axes = plt.subplots(figsize=(WIDTH, 0.8 + 0.2 * len(means)), layout="constrained")
@@ -68,7 +68,7 @@ def mean_rank_picture(means: pd.Series, critical: float, tasks: int) -> Figure:
     axes.plot(means, places, "o", markersize=5)
     axes.set_yticks(places, means.index)
     axes.set_xlabel(
-        f"mean rank over {tasks} tasks, 1 is best; bars: half the critical difference either side"
+        f"mean rank over {tasks}; 1 is best\nbars: half the critical difference either side"
     )
     axes.axvspan(means.min() - critical / 2, means.min() + critical / 2, color="0.93", zorder=0)
     axes.grid(axis="x", color="0.9")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from azlib.companion.drawing import drawn
+from azlib.companion.drawing import WIDTH, drawn
 from azlib.errors import needs
 from azlib.spaces.cells.text import EDGES, live
 
@@ -109,7 +109,7 @@ def trained(points: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     figure, axes = plt.subplots(
         1,
         len(titles),
-        figsize=(2.9 * len(titles), 3.1),
+        figsize=(WIDTH, 2.8),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -123,7 +123,7 @@ def trained(points: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             look = {"fmt": marker, "ms": 4, "lw": 1, "color": colour, "label": label}
             axis.errorbar(part["rank"], part["accuracy"], ends, **look)
         axis.set(title=title, xlabel="predicted rank (1 = worst)")
-    axes[0, 0].set_ylabel("accuracy on digits, %")
+    axes[0, 0].set_ylabel("accuracy on digits, %, and its 95 % interval")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -105,22 +105,26 @@ def clouds(points: Mapping[str, np.ndarray], shares: Mapping[str, np.ndarray]) -
         top, bottom = axes[:, column]
         top.scatter(*cloud.T, s=2, linewidths=0, color="C0")
         top.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=title)
+        top.set(xlabel="channel 1", ylabel="channel 2")
         bottom.bar(["1st", "2nd"], shares[title], color="C5")
         bottom.set(ylim=(0, 1), xlabel="principal component", ylabel="share of variance")
     return figure
 
 
 @drawn
-def histograms(bins: pd.DataFrame, columns: int = 3) -> Figure:
+def histograms(bins: pd.DataFrame, about: str, columns: int = 3) -> Figure:
     """One histogram per `panel`, from its bins `low`..`high` and `count`.
 
     A vertical line stands at `marked`, which is constant within a panel; NaN draws none.
+
+    about: what is counted, and what the lines mark; above all panels.
     """
     panels = bins.groupby("panel", sort=False)
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, 1.7 * rows), squeeze=False, layout="constrained"
+        rows, columns, figsize=(WIDTH, 1.7 * rows + 0.2), squeeze=False, layout="constrained"
     )
+    figure.suptitle(about)
     for axis, (title, frame) in zip(axes.flat, panels, strict=False):
         edges = [*frame["low"], frame["high"].iloc[-1]]
         axis.stairs(frame["count"], edges, fill=True, color="C5")
@@ -179,6 +183,7 @@ def bands(
     line: str,
     panels: Sequence[str] = ("dataset", "quantity"),
     log: bool = False,
+    note: str = "",
 ) -> Figure:
     """Means with bands or bars of their intervals: a row of panels per value of the second column
     of `panels`, a column per value of the first.
@@ -189,6 +194,7 @@ def bands(
         line: column of the name of a line.
         panels: columns of the panels; the values of the second label the vertical axes.
         log: whether the horizontal axis is logarithmic, with a tick at every x.
+        note: what the bands are, and on which benchmark; above all panels.
     """
     across, down = (list(frame[name].unique()) for name in panels)
     figure, axes = plt.subplots(
@@ -199,6 +205,7 @@ def bands(
         layout="constrained",
         sharex=True,
     )
+    figure.suptitle(note)
     for (i, row), (j, column) in product(enumerate(down), enumerate(across)):
         axis = axes[i, j]
         part = frame[(frame[panels[0]] == column) & (frame[panels[1]] == row)]
@@ -232,10 +239,13 @@ def _log_axis(axis: Axes, values: pd.Series) -> None:
     axis.minorticks_off()
 
 
-def _legend_below(figure: Figure, axis: Axes, columns: int) -> None:
-    """One legend for all panels, below them, where it covers no data."""
+def _legend_below(figure: Figure, axis: Axes, columns: int, label: str = "") -> None:
+    """One legend for all panels, below them, where it covers no data.
+
+    label: of the horizontal axes of all panels, above the legend.
+    """
     handles = axis.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=columns)
+    figure.legend(*handles, loc="outside lower center", ncols=columns, title=label)
 
 
 @drawn
@@ -285,14 +295,17 @@ def dots(
             axis.hlines(places, low, high, color="0.4", zorder=1, linewidth=1)
         for place, value in zip(places, values[name], strict=True):
             if value < low_end:
-                axis.text(low_end, place, f"  ← {value:.2f}", va="center", fontsize=7, zorder=3)
+                look = {"va": "center", "fontsize": 7, "zorder": 3}
+                look |= {"bbox": {"fc": "white", "ec": "none", "pad": 0.5}}
+                axis.annotate(
+                    f"← {value:.2f}", (low_end, place), (5, 0), textcoords="offset points", **look
+                )
         axis.set(title=name, ylim=(-0.8, len(values) - 0.2), xlim=limits)
         axis.set_yticks(places, values.index)
         axis.locator_params(axis="x", nbins=5)
         axis.grid(True)
         axis.set_axisbelow(True)
-    panels.flat[values.shape[1] // 2].set_xlabel(label)
-    _legend_below(figure, panels.flat[0], 5)
+    _legend_below(figure, panels.flat[0], 5, label)
     return figure
 
 
@@ -319,7 +332,7 @@ def growth(costs: pd.DataFrame) -> Figure:
 
 
 @drawn
-def networks(layers: pd.DataFrame, note: str) -> Figure:
+def networks(layers: pd.DataFrame, about: str, note: str) -> Figure:
     """Networks layer by layer, one below the other: a bar per layer, as high as it is wide.
 
     Heights are on a common square-root scale, on which narrow layers can be seen beside wide ones.
@@ -327,6 +340,7 @@ def networks(layers: pd.DataFrame, note: str) -> Figure:
     Args:
         layers: columns `network` (the title), `width` (channels), `kind` (the colour) and `text`
             (above the bar).
+        about: whose networks these are; above all of them.
         note: what the text above a bar means.
     """
     panels = dict(list(layers.groupby("network", sort=False)))
@@ -336,11 +350,12 @@ def networks(layers: pd.DataFrame, note: str) -> Figure:
     figure, axes = plt.subplots(
         len(panels),
         1,
-        figsize=(WIDTH, 1.05 * len(panels) + 0.6),
+        figsize=(WIDTH, 1.05 * len(panels) + 0.8),
         squeeze=False,
         sharey=True,
         layout="constrained",
     )
+    figure.suptitle(about)
     for axis, (title, frame) in zip(axes.flat, panels.items(), strict=True):
         colour = [colours[kind] for kind in frame["kind"]]
         bars = axis.bar(range(len(frame)), frame["width"], color=colour)
