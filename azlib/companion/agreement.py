@@ -19,13 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 from azlib.aggregation import AGGREGATIONS, AZ_NAS, aggregate, rank
 from azlib.companion import paper
 from azlib.companion.metrics import (
+    correlation,
     kendall,
-    kendall_interval,
     kendall_of_draws,
     ndcg,
     seed_spread,
     selected,
-    spearman,
 )
 from azlib.companion.tables import TAU, interval
 from azlib.errors import AzlibError, unknown
@@ -68,12 +67,13 @@ def summary(
     seeds, n (architectures per seed), tau_seed_std and rho_seed_std (NaN for a single seed).
     """
     pairs = list(pairs)
-    tau, tau_std = seed_spread([kendall(*pair) for pair in pairs])
-    rho, rho_std = seed_spread([spearman(*pair) for pair in pairs])
+    found = [correlation(*pair) for pair in pairs]
+    tau, tau_std = seed_spread([each.tau for each in found])
+    rho, rho_std = seed_spread([each.rho for each in found])
     row = {"kendall_tau": tau, "spearman_rho": rho}
     if interval:
-        bounds = np.mean([kendall_interval(*pair) for pair in pairs], axis=0)
-        row |= {"tau_low": float(bounds[0]), "tau_high": float(bounds[1])}
+        row["tau_low"] = float(np.mean([each.low for each in found]))
+        row["tau_high"] = float(np.mean([each.high for each in found]))
     n = len(np.asarray(pairs[0][0]))
     return row | {"seeds": len(pairs), "n": n, "tau_seed_std": tau_std, "rho_seed_std": rho_std}
 

@@ -8,6 +8,7 @@ Series must carry the same index in the same order.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,7 @@ def kendall(x: ArrayLike, y: ArrayLike) -> float:
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's ρ, the correlation of average ranks; NaN if either column is constant."""
-    first, second = (ranks - ranks.mean() for ranks in _ranks(x, y))
-    norms = np.sqrt((first @ first) * (second @ second))
-    return float(first @ second / norms) if norms > 0 else float("nan")
+    return _rho(*_ranks(x, y))
 
 
 def ndcg(scores: ArrayLike, accuracies: ArrayLike, k: int = 1000) -> float:
@@ -72,18 +71,34 @@ def kendall_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> tuple[f
     aggregated score is not aggregated anew without i. NaN if leaving out one architecture makes
     a column constant.
     """
+    found = correlation(x, y, level)
+    return found.low, found.high
+
+
+class Correlation(NamedTuple):
+    """Kendall's τ-b, the bounds of its confidence interval, and Spearman's ρ."""
+
+    tau: float
+    low: float
+    high: float
+    rho: float
+
+
+def correlation(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Correlation:
+    """What `kendall`, `kendall_interval` and `spearman` say, from one ranking of each column."""
     z = norm.ppf(_tails(level)[1])
-    tau = kendall(x, y)
-    x, y = ((2 * ranks).astype(int) for ranks in _ranks(x, y))  # average ranks are half-integers
-    n = len(x)
-    agreement = _pair_signs(x, y)
+    ranks = _ranks(x, y)
+    doubled = [(2 * column).astype(int) for column in ranks]  # average ranks are half-integers
+    agreement = _pair_signs(*doubled)
     # Pairs not tied in x (in y), of each architecture and in all.
-    untied_x, untied_y = (n - np.bincount(r)[r] for r in (x, y))
-    scale = np.sqrt((untied_x.sum() / 2 - untied_x) * (untied_y.sum() / 2 - untied_y))
+    untied = [len(column) - np.bincount(column)[column] for column in doubled]
+    pairs = [each.sum() / 2 for each in untied]
     with np.errstate(invalid="ignore", divide="ignore"):
+        tau = float(agreement.sum() / 2 / np.sqrt(pairs[0]) / np.sqrt(pairs[1]))
+        scale = np.sqrt((pairs[0] - untied[0]) * (pairs[1] - untied[1]))
         without = (agreement.sum() / 2 - agreement) / scale
-        width = float(z * np.sqrt((n - 1) * without.var()))
-    return max(tau - width, -1.0), min(tau + width, 1.0)
+        width = float(z * np.sqrt((len(agreement) - 1) * without.var()))
+    return Correlation(tau, max(tau - width, -1.0), min(tau + width, 1.0), _rho(*ranks))
 
 
 def kendall_of_draws(x: ArrayLike, y: ArrayLike, counts: NDArray[np.int_]) -> NDArray[np.float64]:
@@ -145,46 +160,58 @@ def _ranks(x: ArrayLike, y: ArrayLike) -> tuple[NDArray, NDArray]:
     return ranks
 
 
+def _rho(x: NDArray, y: NDArray) -> float:
+    """The correlation of two columns of ranks; NaN if either is constant."""
+    first, second = x - x.mean(), y - y.mean()
+    norms = np.sqrt((first @ first) * (second @ second))
+    return float(first @ second / norms) if norms > 0 else float("nan")
+
+
 def _pair_signs(x: NDArray[np.int_], y: NDArray[np.int_]) -> NDArray[np.int_]:
     """Σ_j sign(x_i - x_j) sign(y_i - y_j) for each i: pairs that agree minus those that do not.
 
-    Sorting is needed only for the pairs below i in both columns. What lies elsewhere follows from
-    how many are below in one column alone and how many are tied.
+    Let i be number p when sorted by x, and number q when sorted by y, both counted from 0, and
+    let c architectures be before i in both orders. Without ties c + (n - 1 - p - q + c) pairs
+    agree and (p - c) + (q - c) do not. Equal x are ordered by falling y, equal y by falling x, and
+    copies once one way and once the other. So no tied pair is among the c, and the others are
+    made up for by how many are tied with i in x, in y and in both, itself included.
     """
-    both = _count_below(x, y)
-    below_x, tied_x = _below_and_tied(x)
-    below_y, tied_y = _below_and_tied(y)
-    before_xy, tied_both = _below_and_tied(x * (y.max() + 1) + y)  # in order of x, then of y
-    before_yx, _ = _below_and_tied(y * (x.max() + 1) + x)
-    below_y_tied_x, below_x_tied_y = before_xy - below_x, before_yx - below_y
-    at_most_either = below_x + tied_x + below_y + tied_y
-    at_most_both = both + below_x_tied_y + below_y_tied_x + tied_both
-    above = len(x) - at_most_either + at_most_both
-    against = (below_x - both - below_x_tied_y) + (below_y - both - below_y_tied_x)
-    return both + above - against
+    n = len(x)
+    by_x, tied = _sorted(x * (y.max() + 1) - y)
+    p, q = np.empty_like(by_x), np.empty_like(by_x)
+    p[by_x] = np.arange(n)
+    by_y, _ = _sorted(y * n - p)
+    q[by_y] = np.arange(n)
+    before = np.empty_like(p)
+    before[by_y] = _earlier_and_smaller(q[by_x])
+    return 4 * before + n - 2 - 2 * (p + q) + np.bincount(x)[x] + np.bincount(y)[y] - tied
 
 
-def _below_and_tied(values: NDArray[np.int_]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """#{j: v_j < v_i} and #{j: v_j = v_i} for each i."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - counts)[place], counts[place]
+def _sorted(values: NDArray[np.int_]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """The order that sorts the values, and for each value how many are equal to it."""
+    order = np.argsort(values)
+    starts = np.flatnonzero(np.diff(values[order], prepend=values.min() - 1))
+    sizes = np.diff(starts, append=len(values))
+    tied = np.empty_like(order)
+    tied[order] = np.repeat(sizes, sizes)
+    return order, tied
 
 
-def _count_below(x: NDArray[np.int_], y: NDArray[np.int_]) -> NDArray[np.int_]:
-    """#{j: x_j < x_i and y_j < y_i} for each i; both columns hold integers from 0."""
-    order = np.lexsort((-y, x))  # y falling among equal x: those never count for each other
-    y = y[order]
-    small = np.min_scalar_type(int(y.max()))  # numpy sorts 16-bit integers by radix
-    counts = np.zeros(len(y), dtype=int)
-    # y_j < y_i is settled by the highest bit where they differ: for every bit, group the rows
-    # that agree above it (stable, so in order of x) and count the zeros before each one.
-    for bit in range(int(y.max()).bit_length()):
-        group = np.argsort((y >> (bit + 1)).astype(small), kind="stable")
-        above, one = y[group] >> (bit + 1), (y[group] >> bit) & 1
-        zeros = np.concatenate([[0], np.cumsum(1 - one)])
-        starts = np.flatnonzero(np.diff(above, prepend=-1))
-        first = np.repeat(starts, np.diff(starts, append=len(above)))
-        counts[group] += one * (zeros[1:] - zeros[first])
-    total = np.empty_like(counts)
-    total[order] = counts
-    return total
+def _earlier_and_smaller(places: NDArray[np.int_]) -> NDArray[np.int_]:
+    """For each v = 0..n-1, how many smaller ones stand before it in a permutation of these.
+
+    Whether u < v is settled by the highest bit where they differ. So for every bit, from the
+    highest: among the values that agree above it, each that has the bit set counts those without
+    it that stand before; then the two halves are parted, in the order in which they stood.
+    """
+    n, bits = len(places), int(len(places) - 1).bit_length()
+    size = 2**bits
+    places = np.append(places, np.arange(n, size)).astype(np.int32)  # so that all halves are equal
+    counts = np.zeros(size, dtype=np.int32)
+    for half in (2**bit for bit in reversed(range(bits))):
+        high = (places & half) > 0
+        low, high = np.flatnonzero(~high), np.flatnonzero(high)
+        counts[high] += ((high % (2 * half)).reshape(-1, half) - np.arange(half)).ravel()
+        parted = np.stack([low.reshape(-1, half), high.reshape(-1, half)], axis=1).ravel()
+        places, counts = places[parted], counts[parted]
+    return counts[:n]
