@@ -87,9 +87,15 @@ def aggregate(
         )
     if frame.empty:
         raise AzlibError("cannot rank 0 architectures; pass at least one row of scores.")
-    ranks = np.stack([rank(frame[name]) for name in proxies])
-    total = _log_sum(ranks, len(frame)) if method == "log" else (ranks / len(frame)).sum(axis=0)
-    return pd.Series(total, index=frame.index, name="score")
+    columns = [frame[name].to_numpy() for name in proxies]
+    return pd.Series(rank_sum(columns, method), index=frame.index, name="score")
+
+
+def rank_sum(columns: Sequence[ArrayLike], method: str = "log") -> NDArray[np.float64]:
+    """What `aggregate` gives for columns without names, and quickly where they are short."""
+    ranks = np.stack([rank(column) for column in columns])
+    m = ranks.shape[1]
+    return _log_sum(ranks, m) if method == "log" else (ranks / m).sum(axis=0)
 
 
 class IncrementalRanking:
@@ -171,10 +177,10 @@ class IncrementalRanking:
         # Ranks above the newcomer rise by 1, those tied with it by 1/2.
         self._ranks[:, : self._pooled] += 1 - (below + upto.astype(float)) / 2
         in_history = [
-            np.searchsorted(row, value, "left") + np.searchsorted(row, value, "right")
+            row.searchsorted(value) + row.searchsorted(value, "right")
             for row, value in zip(self._sorted, new, strict=True)
         ]
-        among_new = below[:, self._old :].sum(axis=1) + upto[:, self._old :].sum(axis=1)
+        among_new = (below[:, self._old :] + upto[:, self._old :].astype(int)).sum(axis=1)
         self._values[:, self._pooled] = new
         self._ranks[:, self._pooled] = 1 + (in_history + among_new) / 2
         self._pooled += 1

@@ -13,7 +13,7 @@ from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion.tables import intervals
 from azlib.scoring.files import RESOLUTION, load
 from azlib.scoring.pool import Execution
-from azlib.search import Known, Rule, incumbents, search
+from azlib.search import Known, Rule, search
 from azlib.spaces.nasbench201 import OPERATIONS, NASBench201, parse
 
 MEASURES: Mapping[str, tuple[str, ...]] = {"AZ-NAS": AZ_NAS} | {name: (name,) for name in AZ_NAS}
@@ -101,10 +101,12 @@ class Contest:
         """
         log = self.log(rule, str(truth.name), seed)
         accuracy = truth[log["structure"]].reset_index(drop=True)
-        steps = pd.DataFrame({"evaluations": np.arange(1, len(log) + 1)})
-        steps["newest"] = accuracy.rolling(50, min_periods=1).median()
-        steps["winner"] = accuracy[incumbents(log)].to_numpy()
-        return steps[steps["evaluations"] % max(1, self.iterations // points) == 0]
+        every = max(1, self.iterations // points)
+        steps = pd.DataFrame({"evaluations": np.arange(every, len(log) + 1, every)})
+        last = steps["evaluations"] - 1
+        steps["newest"] = accuracy.rolling(50, min_periods=1).median()[last].to_numpy()
+        winners = [aggregate(log[:n]).argmax() for n in steps["evaluations"]]
+        return steps.assign(winner=accuracy[winners].to_numpy())
 
     def trajectories(
         self, rules: Mapping[str, Rule], truth: pd.DataFrame, seeds: int

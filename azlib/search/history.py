@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azlib.aggregation import IncrementalRanking, aggregate
+from azlib.aggregation import IncrementalRanking, rank_sum
 from azlib.errors import AzlibError
 
 COSTS = ("macs", "params", "seconds")  # the log's columns after the scores
@@ -47,4 +47,4 @@ class History:
     def aggregate(self, begin: int = 0) -> NDArray[np.float64]:
         """The aggregated scores of the candidates from `begin` on, ranked among themselves."""
         columns = dict(zip(self.proxies, self.values[begin : len(self)].T, strict=True))
-        return aggregate(columns, proxies=self.members).to_numpy()
+        return rank_sum([columns[name] for name in self.members])
