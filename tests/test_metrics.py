@@ -168,6 +168,15 @@ def test_kendall_of_draws_is_that_of_repeated_rows(columns, rng):
     np.testing.assert_allclose(found, want, atol=1e-12)
 
 
+@pytest.mark.parametrize("n", [2, 9, 130])
+def test_kendall_of_many_is_kendall_of_each(n):
+    rng = np.random.default_rng(n)
+    columns, others = rng.integers(0, 5, (4, n)).astype(float), rng.normal(size=(3, n)).round(1)
+    columns[0, 0], columns[1] = np.nan, 1.0
+    want = [[metrics.kendall(x, y) for y in others] for x in columns]
+    np.testing.assert_allclose(metrics.kendall_of_many(columns, others), want, atol=1e-15)
+
+
 def test_kendall_of_draws_takes_more_rows_than_fit_one_block():
     x, y = noisy(1100, digits=6)
     drawn = np.random.default_rng(0).integers(1100, size=1100)

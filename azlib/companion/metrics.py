@@ -7,7 +7,7 @@ Series must carry the same index in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +94,8 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Correlation:
     untied = [len(column) - np.bincount(column)[column] for column in doubled]
     pairs = [each.sum() / 2 for each in untied]
     with np.errstate(invalid="ignore", divide="ignore"):
-        tau = float(agreement.sum() / 2 / np.sqrt(pairs[0]) / np.sqrt(pairs[1]))
+        tau = agreement.sum() / 2 / np.sqrt(pairs[0]) / np.sqrt(pairs[1])
+        tau = float(np.clip(tau, -1, 1))  # rounding may lead beyond
         scale = np.sqrt((pairs[0] - untied[0]) * (pairs[1] - untied[1]))
         without = (agreement.sum() / 2 - agreement) / scale
         width = float(z * np.sqrt((len(agreement) - 1) * without.var()))
@@ -109,27 +110,65 @@ def kendall_of_draws(x: ArrayLike, y: ArrayLike, counts: NDArray[np.int_]) -> ND
         counts: (draws, rows), how often each row was drawn. Copies of one row are tied.
 
     Where c counts the copies, the pairs that agree minus those that do not are
-    ½ Σ_ij c_i c_j sign(x_i - x_j) sign(y_i - y_j). For a thousand architectures these products of
+    Σ_i<j c_i c_j sign(x_i - x_j) sign(y_i - y_j). For a thousand architectures these products of
     matrices are far quicker than ranking every resample anew, and whole numbers make them exact.
     """
     ranks = [(2 * column).astype(np.float32) for column in _ranks(x, y)]
     drawn = np.asarray(counts, dtype=np.float32)
     agreement = np.zeros(len(drawn))
-    for start in range(0, len(ranks[0]), 512):  # rows at a time, to bound the memory
-        rows = slice(start, start + 512)
-        signs = np.sign(ranks[0] - ranks[0][rows, None]) * np.sign(ranks[1] - ranks[1][rows, None])
-        agreement += np.einsum("dr,dr->d", drawn[:, rows], drawn @ signs.T, dtype=float)
+    for start in range(0, len(ranks[0]), 128):  # rows at a time, so that the cache holds them
+        rows, after = slice(start, start + 128), slice(start, None)
+        first, second = (np.sign(column[after] - column[rows, None]) for column in ranks)
+        signs = first * second
+        signs[:, :128] /= 2  # here both (i, j) and (j, i) are counted
+        agreement += np.einsum("dr,dr->d", drawn[:, rows], drawn[:, after] @ signs.T, dtype=float)
     untied = [_untied_pairs(column, counts) for column in ranks]
     with np.errstate(invalid="ignore"):
-        return agreement / 2 / np.sqrt(untied[0] * untied[1])
+        return agreement / np.sqrt(untied[0] * untied[1])
+
+
+def kendall_of_many(
+    columns: Iterable[ArrayLike], others: Sequence[ArrayLike]
+) -> NDArray[np.float64]:
+    """Kendall's τ-b of each of many columns (rows of the result) with each of a few others.
+
+    All pairs of architectures are compared, once for each column and not for each τ, and kept as
+    bits. For a thousand architectures that is far quicker than sorting. NaN if a column is
+    constant.
+    """
+    beside = [(_higher(rank(other)), _higher(-rank(other))) for other in others]
+    untied = [_ones(pairs) for pairs, _ in beside]
+    found = []
+    for column in columns:
+        pairs = _higher(rank(column))
+        agreement = [_ones(pairs & same) - _ones(pairs & opposite) for same, opposite in beside]
+        with np.errstate(invalid="ignore"):
+            found.append(agreement / np.sqrt(_ones(pairs)) / np.sqrt(untied))
+    return np.clip(np.array(found), -1, 1)  # rounding may lead beyond
+
+
+def _higher(ranks: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """For each pair (i, j) one bit: whether i has the higher rank."""
+    short = (2 * ranks).astype(np.min_scalar_type(-2 * len(ranks)))  # such numbers compare fast
+    packed = np.packbits(short[:, None] > short)
+    return np.pad(packed, (0, -len(packed) % 8)).view(np.uint64)
+
+
+def _ones(bits: NDArray[np.uint64]) -> int:
+    """How many bits are set."""
+    if not hasattr(np, "bitwise_count"):  # before NumPy 2
+        return int(np.unpackbits(bits.view(np.uint8)).sum(dtype=int))
+    return int(np.bitwise_count(bits).sum(dtype=int))
 
 
 def _untied_pairs(column: NDArray, counts: NDArray[np.int_]) -> NDArray[np.float64]:
     """How many pairs of each draw differ in a column, from the sizes of its groups of ties."""
     order = np.argsort(column, kind="stable")
     starts = np.flatnonzero(np.diff(column[order], prepend=-np.inf))
-    groups = np.add.reduceat(counts[:, order].astype(float), starts, axis=1)
-    return (counts.sum(axis=1) ** 2 - (groups**2).sum(axis=1)) / 2
+    groups = counts
+    if len(starts) < len(column):
+        groups = np.add.reduceat(counts[:, order], starts, axis=1)
+    return (counts.sum(axis=1) ** 2 - np.einsum("dg,dg->d", groups, groups, dtype=float)) / 2
 
 
 def seed_spread(values: ArrayLike) -> tuple[float, float]:

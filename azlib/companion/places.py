@@ -18,7 +18,7 @@ import pandas as pd
 from azlib import spaces
 from azlib.aggregation import ASSEMBLIES, AZ_NAS, aggregate
 from azlib.companion import methods
-from azlib.companion.data.truth import accuracies, named
+from azlib.companion.data.truth import ground_truth, named
 from azlib.companion.methods import METHODS, Method
 from azlib.errors import unknown
 from azlib.scoring import manifest
@@ -175,9 +175,11 @@ def truths(benchmarks: Iterable[str] = tuple(PLACES)) -> dict[tuple[str, str], p
 
     Raises `AzlibError` where one cannot be had, with the command that fetches it.
     """
-    return {
-        (name, task): accuracies(name, task) for name in benchmarks for task in PLACES[name].tasks
-    }
+    found = {}
+    for name in benchmarks:
+        table = ground_truth(name)
+        found |= {(name, task): table[task].dropna() for task in PLACES[name].tasks}
+    return found
 
 
 def over_tasks(

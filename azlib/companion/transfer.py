@@ -26,7 +26,7 @@ The protocol, fixed before anything was chosen by it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import combinations
@@ -34,11 +34,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 
 from azlib import spaces
 from azlib.aggregation import AGGREGATIONS, rank
 from azlib.companion.data.truth import named
+from azlib.companion.metrics import kendall_of_many
 from azlib.companion.places import PLACES, frames, joined
 from azlib.errors import AzlibError
 from azlib.scoring.files import COMMITTED
@@ -125,16 +125,29 @@ def tried(over: Sequence[Part], candidates: Sequence[str] = CANDIDATES) -> pd.Da
     for way in AGGREGATIONS:
         table = pd.DataFrame({"way": way, "members": ["+".join(m) for m in sets]})
         table["size"] = [len(m) for m in sets]
-        taus: dict[str, list[list[float]]] = {}
-        for part in over:
-            ranks = {c: part.ranks[c].to_numpy() for c in candidates}
+        taus: dict[str, list[np.ndarray]] = {}
+        for benchmark, ranks, accuracies in _together(over):
             if way == "log":
-                ranks = {c: np.log(values) for c, values in ranks.items()}
-            sums = (np.sum([ranks[c] for c in members], axis=0) for members in sets)
-            of_part = [float(kendalltau(s, part.accuracies).statistic) for s in sums]
-            taus.setdefault(part.benchmark, []).append(of_part)
+                ranks = np.log(ranks)
+            columns = {c: ranks[c].to_numpy() for c in candidates}
+            sums = (np.sum([columns[c] for c in members], axis=0) for members in sets)
+            of_tasks = kendall_of_many(sums, accuracies)
+            taus.setdefault(benchmark, []).extend(of_tasks.T)
         found.append(table.assign(**{b: np.mean(rows, axis=0) for b, rows in taus.items()}))
     return pd.concat(found, ignore_index=True)
+
+
+def _together(parts: Iterable[Part]) -> list[tuple[str, pd.DataFrame, list[pd.Series]]]:
+    """Benchmark, ranks and the accuracies on all tasks of parts that share their ranks."""
+    found: list[tuple[str, pd.DataFrame, list[pd.Series]]] = []
+    for part in parts:
+        for benchmark, ranks, accuracies in found:
+            if benchmark == part.benchmark and ranks.equals(part.ranks):
+                accuracies.append(part.accuracies)
+                break
+        else:
+            found.append((part.benchmark, part.ranks, [part.accuracies]))
+    return found
 
 
 def decided(table: pd.DataFrame, benchmarks: Sequence[str]) -> pd.Series:

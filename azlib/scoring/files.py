@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,12 @@ def expand(
     """
     archs = list(space) if archs is None else list(archs)
     same = [space.canonical(arch) for arch in archs]
-    macs = [space.count(arch)["macs"] for arch in archs]
+    macs = cache(lambda: [space.count(arch)["macs"] for arch in archs])
     frames = []
     for _, of_seed in scores.groupby("seed"):
         rows = of_seed.set_index("arch").loc[same].set_axis(archs).rename_axis("arch")
         if "complexity" in rows:
-            rows["complexity"] = macs
+            rows["complexity"] = macs()
         frames.append(rows.reset_index())
     return pd.concat(frames, ignore_index=True)
 

@@ -78,7 +78,12 @@ def signature(operations: tuple[str, ...], weighted: Collection[str] = tuple(KER
         operations: the six operations of the cell.
         weighted: the names of the operations that have weights.
     """
-    kept = without_dead(operations)
+    return _signature(without_dead(operations), tuple(weighted))
+
+
+@cache
+def _signature(kept: tuple[str, ...], weighted: tuple[str, ...]) -> str:
+    """The signature of a cell without dead edges, which many cells share."""
     edges_of = [
         [edge for edge, operation in enumerate(kept) if operation == name] for name in weighted
     ]
