@@ -87,8 +87,8 @@ def aggregate(
         )
     if frame.empty:
         raise AzlibError("cannot rank 0 architectures; pass at least one row of scores.")
-    columns = [frame[name].to_numpy() for name in proxies]
-    return pd.Series(rank_sum(columns, method), index=frame.index, name="score")
+    total = rank_sum([frame[name].to_numpy() for name in proxies], method)
+    return pd.Series(total, index=frame.index, name="score")
 
 
 def rank_sum(columns: Sequence[ArrayLike], method: str = "log") -> NDArray[np.float64]:

@@ -175,7 +175,7 @@ def truths(benchmarks: Iterable[str] = tuple(PLACES)) -> dict[tuple[str, str], p
 
     Raises `AzlibError` where one cannot be had, with the command that fetches it.
     """
-    found = {}
+    found: dict[tuple[str, str], pd.Series] = {}
     for name in benchmarks:
         table = ground_truth(name)
         found |= {(name, task): table[task].dropna() for task in PLACES[name].tasks}
