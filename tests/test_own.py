@@ -141,7 +141,7 @@ def test_a_file_reaches_the_worker_processes_with_space_and_proxy(tmp_path, main
     imported = ("--import", written("own_proxies.py", PROXY.format(name="own-weights")))
     out = tmp_path / "s.parquet"
     proxies = ("--proxies", "own-weights,trainability")
-    sample = ("--sample", 4, "--chunk", 1, "--workers", 2, "--quiet", "--out", out)
+    sample = ("--sample", 4, "--chunk", 4, "--workers", 2, "--quiet", "--out", out)
     status, _, said = main("sweep", "--space", space, *imported, *proxies, *sample)
     assert status == 0, said
     frame = pd.read_parquet(out).set_index("arch").sort_index()

@@ -218,7 +218,7 @@ def test_the_number_of_processes_changes_nothing():
 
 def test_a_dead_worker_says_what_to_lower():
     with pytest.raises(AzlibError, match=r"worker process died .*lower batch, resolution or work"):
-        find(Toy(), RandomSearch(), deadly_score, iterations=9, workers=2)
+        find(Toy(), RandomSearch(), deadly_score, iterations=1, workers=2)
 
 
 def test_a_dask_cluster_changes_nothing():

@@ -86,7 +86,7 @@ def test_killed_sweep_continues_without_loss_or_repetition(tmp_path):
                "4", "--resolution", "8", "--workers", "2", "--chunk", "2"]  # fmt: skip
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     parts = tmp_path / "s.parquet.parts"
-    deadline = time.time() + 120
+    deadline = time.time() + 300
     while len(list(parts.glob("*.parquet"))) < 3:
         assert process.poll() is None and time.time() < deadline, "the sweep ended too early"
         time.sleep(0.02)
