@@ -71,7 +71,7 @@ def test_nothing_passes_by_a_block(kind):
 )
 def test_our_own_spaces_name_what_is_found(name, resolution):
     space, rng = spaces.get(name), np.random.default_rng(1)
-    for _ in range(20):
+    for _ in range(8):
         arch = space.sample(rng)
         model = space.build(arch, resolution)
         named = list(model.primary_blocks)
