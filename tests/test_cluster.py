@@ -21,14 +21,15 @@ from azlib.spaces.own import write_template
 
 pytest.importorskip("distributed", reason="needs the optional extra azlib[cluster]")
 
-ARCHS = nb.enumerate_all()[40::260]  # 60 cells
+ARCHS = nb.enumerate_all()[40::400]  # 39 cells
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """(address, function that starts a worker process); all processes end with the test."""
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """(address, a worker process, function that starts another); all end with the tests."""
     processes: list[subprocess.Popen] = []
-    file = tmp_path / "scheduler.json"
+    folder = tmp_path_factory.mktemp("cluster")
+    file = folder / "scheduler.json"
 
     def start(tool: str, *options: str) -> subprocess.Popen:
         command = [sys.executable, "-m", f"distributed.cli.{tool}", "--scheduler-file", str(file)]
@@ -37,7 +38,7 @@ def cluster(tmp_path):
                 [*command, "--no-dashboard", *options],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                cwd=tmp_path,
+                cwd=folder,
             )
         )
         return processes[-1]
@@ -53,15 +54,15 @@ def cluster(tmp_path):
     def worker() -> subprocess.Popen:
         return start("dask_worker", "--no-nanny", "--nthreads", "1", "--host", "127.0.0.1")
 
-    yield address, worker
+    yield address, worker(), worker
     for process in processes:
         process.kill()
         process.wait()
 
 
 def test_workers_may_die_and_arrive_late(cluster, tmp_path):
-    address, start_worker = cluster
-    first, _ = start_worker(), start_worker()
+    address, first, start_worker = cluster
+    start_worker()
     out = tmp_path / "cluster.parquet"
     parts = tmp_path / "cluster.parquet.parts"
     events: list[str] = []
@@ -82,11 +83,12 @@ def test_workers_may_die_and_arrive_late(cluster, tmp_path):
     assert events == ["killed one", "added one"]
     assert first.wait() == -signal.SIGKILL
     assert result["arch"].tolist() == list(ARCHS)  # nothing lost, nothing twice
-    assert same(result, small(tmp_path / "single.parquet", archs=ARCHS))
+    few = small(tmp_path / "single.parquet", archs=ARCHS[::4])
+    assert same(result[result["arch"].isin(ARCHS[::4])], few)
 
 
 def test_what_a_user_brings_in_a_file_reaches_the_cluster(cluster, tmp_path, monkeypatch):
-    address, start_worker = cluster
+    address, _, _ = cluster
     file = tmp_path / "own" / "own_brought.py"
     assert write_template(file) == f"{file}:OwnBrought"
     proxy = '@azlib.proxy("own-depth")\ndef depth(probe):\n    return len(probe.model)\n'
@@ -94,7 +96,6 @@ def test_what_a_user_brings_in_a_file_reaches_the_cluster(cluster, tmp_path, mon
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(own_code, "_loaded", [])
     space = spaces.get(f"{file}:OwnBrought")
-    start_worker()
     settings = ScoreSettings.for_space(space, batch=2, resolution=8, proxies=["own-depth"])
     archs = ["d1w8k3-d1w8k3-d1w8k3", "d2w8k3-d1w8k3-d1w8k3"]
     execution = Execution(scheduler=address, progress=False)
