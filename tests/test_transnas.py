@@ -134,7 +134,7 @@ def test_same_network_means_equal_outputs():
     assert not any(equal(one, other) for one, other in itertools.pairwise(alone))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(architectures, st.booleans(), st.sampled_from([32, 41]))
 def test_networks_are_those_of_the_definition(arch, train, size):
     network = randomised(trans.Network(arch, 5)).double().train(train)
@@ -144,7 +144,7 @@ def test_networks_are_those_of_the_definition(arch, train, size):
         torch.testing.assert_close(network(x), plain(x), rtol=1e-7, atol=1e-7)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(architectures, st.booleans())
 def test_lean_network_is_the_same_function(arch, train):
     full = randomised(trans.Network(arch)).double().train(train)
