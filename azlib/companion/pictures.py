@@ -123,7 +123,8 @@ def trained(points: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             look = {"fmt": marker, "ms": 4, "lw": 1, "color": colour, "label": label}
             axis.errorbar(part["rank"], part["accuracy"], ends, **look)
         axis.set(title=title, xlabel="predicted rank (1 = worst)")
-    axes[0, 0].set_ylabel("accuracy on digits, %, and its 95 % interval")
+    axes[0, 0].set_ylabel("accuracy on digits, %")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    note = "bars: 95 % intervals of the mean over trainings"
+    figure.legend(handles, labels, title=note, loc="outside lower center", ncols=2)
     return figure
