@@ -87,6 +87,19 @@ def test_the_guide_to_searching_says_where_the_searches_end():
     )
 
 
+def test_notebook_08_says_what_noise_does_to_grasp():
+    noise = exhibit("nas-bench-201/sensitivity").query("setting == 'gaussian'")
+    change = noise.groupby("method")["difference"].mean()
+    assert change.abs().idxmax() == "grasp"
+    says = f"noise is {change['grasp']:.2f} above that on patches in the mean".replace(" 0.", " .")
+    assert says in said("notebooks/08-every-method.ipynb")
+    on_patches = exhibit("nas-bench-201/table1").query("method == 'GraSP'")
+    assert (on_patches["kendall_tau"] < on_patches["vkdnw_tau"]).all()
+    on_noise = noise[noise["method"] == "grasp"].set_index("dataset")["kendall_tau"]
+    everywhere = on_patches.query("architectures == 'all'").set_index("dataset")["vkdnw_tau"]
+    assert (everywhere < on_noise[everywhere.index]).all()
+
+
 def test_the_page_on_speed_says_what_cheap_settings_lose():
     one_seed = exhibit("cheap_settings").query("seeds == 1").set_index(["pixels", "batch"])
     quick, small = one_seed.loc[(32, 12)], one_seed.loc[(16, 16)]
