@@ -36,6 +36,18 @@ def test_the_lessons_fit_a_seminar_and_come_first():
         assert 2 <= path.read_text().count("exercises.check(") <= 3, path.name
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.number)
+def test_the_minutes_are_those_of_reading(notebook):
+    """200 words of text a minute, and 24 lines of code."""
+    cells = json.loads((ROOT / "notebooks" / f"{notebook.stem}.ipynb").read_text())["cells"]
+    text, code = (
+        "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == kind)
+        for kind in ("markdown", "code")
+    )
+    minutes = len(text.split()) / 200 + len(code.splitlines()) / 24
+    assert abs(notebook.minutes - minutes) <= 5, f"{minutes:.0f} minutes"
+
+
 def test_the_first_lesson_has_no_notebook_before_it_and_the_last_none_behind():
     first, second, *_ = NOTEBOOKS
     assert "←" not in course.top(NOTEBOOKS, first.stem)
