@@ -221,6 +221,25 @@ def test_what_is_wrong_with_a_space_file_is_said_in_one_line(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("member", ["mutate", "legal", "count", "build"])
+def test_a_space_that_raises_later_says_which_member_and_on_what(tmp_path, main, written, member):
+    """No rehearsal finds it, as it happens to one architecture, which the search meets later."""
+    lines = SPACE.splitlines()
+    place = next(i for i, line in enumerate(lines) if f"def {member}(" in line) + 1
+    lines[place:place] = ["        if arch == '5':", "            raise KeyError('late')"]
+    space = f"{written('own_widths.py', chr(10).join(lines))}:Widths"
+    options = ("--space", space, "--quiet", "--workers", 1, "--batch", 2, "--out")
+    message = rf"Widths\.{member} of '5' raises KeyError: 'late' \(line {place + 2}\)"
+    more = ("--iterations", 20, "--population", 2)
+    status, shown, said = main("search", *options, tmp_path / "found.parquet", *more)
+    assert re.search(message, shown + said), shown + said
+    # A network that is not built is one that cannot be scored; it is last, and the search goes on.
+    assert status == (member != "build") and said.count("\n") == status
+    if member in ("legal", "count"):
+        status, _, said = main("sweep", "--sample", 4, *options, tmp_path / "s.parquet")
+        assert status == 1 and re.search(message, said) and said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [

@@ -10,6 +10,7 @@ import numpy as np
 from azlib.errors import AzlibError
 from azlib.settings import check_at_least
 from azlib.spaces.base import EnumerableSpace, SearchSpace
+from azlib.spaces.own import Asked
 
 TRIES = 10_000  # draws without a new architecture that end a sample
 
@@ -33,12 +34,12 @@ def sample(space: SearchSpace, count: int, archs: Iterable[str] | None = None) -
 
 
 def _drawn(space: SearchSpace, count: int) -> list[str]:
-    rng = np.random.default_rng(0)
+    rng, ask = np.random.default_rng(0), Asked(space)
     drawn: dict[str, None] = {}
     fruitless = 0  # draws in a row that brought nothing new
     while len(drawn) < count:
-        arch = space.sample(rng)
-        fruitless = fruitless + 1 if arch in drawn or not space.legal(arch) else 0
+        arch = ask.sample(rng)
+        fruitless = fruitless + 1 if arch in drawn or not ask.legal(arch) else 0
         if fruitless == 0:
             drawn[arch] = None
         if fruitless == TRIES:
@@ -57,6 +58,7 @@ def checked(space: SearchSpace, archs: Iterable[str] | None, once: bool) -> Iter
     Raises `AzlibError` for a malformed architecture, an empty list, and a stream that would have to
     be read again.
     """
+    ask = Asked(space)
     if archs is None:
         if not isinstance(space, EnumerableSpace):
             raise AzlibError(f"{space.name} is too large to enumerate: give the architectures")
@@ -66,20 +68,20 @@ def checked(space: SearchSpace, archs: Iterable[str] | None, once: bool) -> Iter
             raise AzlibError(
                 "a stream of architectures is read once: several seeds or unique=True need a list"
             )
-        return (arch for arch in archs if space.count(arch))  # counting refuses a malformed one
+        return (arch for arch in archs if ask.count(arch))  # counting refuses a malformed one
     archs = list(dict.fromkeys(archs))
     if not archs:
         raise AzlibError("no architectures to score: the list is empty")
     for arch in archs:
-        space.count(arch)
+        ask.count(arch)
     return archs
 
 
 def distinct(space: SearchSpace, archs: Iterable[str]) -> Iterator[str]:
     """The canonical architecture of each network, once."""
-    seen: set[str] = set()
+    ask, seen = Asked(space), set[str]()
     for arch in archs:
-        same = space.canonical(arch)
+        same = ask.canonical(arch)
         if same not in seen:
             seen.add(same)
             yield same

@@ -61,15 +61,17 @@ def score_architecture(space: SearchSpace, arch: str, seed: int, settings: Score
 
     from azlib.proxies import score_in_place
     from azlib.spaces.moulds import blank_weights
+    from azlib.spaces.own import Asked
 
+    ask = Asked(space)
     with blank_weights() if settings.init in INITIALISATIONS else nullcontext():
-        model = space.build(arch, settings.resolution)
+        model = ask.build(arch, settings.resolution)
     if not isinstance(model, nn.Module):
         raise AzlibError(
             f"{type(space).__name__}.build returns {type(model).__name__} for {arch!r}: expected a "
             "torch.nn.Module"
         )
-    return score_in_place(model, arch, seed, settings, macs=space.count(arch)["macs"])
+    return score_in_place(model, arch, seed, settings, macs=ask.count(arch)["macs"])
 
 
 def keep_freed_memory() -> None:

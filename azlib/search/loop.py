@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ from azlib.search.rules import Draw, Rule
 from azlib.search.scorers import Live, Scorer, members
 from azlib.settings import check_at_least, check_seed
 from azlib.spaces.base import SearchSpace, check_space
+from azlib.spaces.own import Asked
 
 TRIES = 10_000  # illegal candidates in a row that end a search
 MOST_ITERATIONS = 10_000_000  # a hundred of the paper's searches; the history is held in memory
@@ -104,7 +105,7 @@ def search(
         history.append(row)
     known = logs.scored_elsewhere(reuse, settings)
     known |= {row["structure"]: row for row in reversed(held)}  # the first row of each structure
-    task = _Search(space, rule, score, seed, settings)
+    task = _Search(cast(SearchSpace, Asked(space)), rule, score, seed, settings)
     try:
         _fill(history, known, task, iterations, out, execution)
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from azlib import own_code
-from azlib.errors import AzlibError, unknown
+from azlib.errors import AzlibError, out_of_memory, unknown
 from azlib.files import replacing
 from azlib.settings import check_shape
 from azlib.spaces.base import SearchSpace, check_space
@@ -155,6 +155,35 @@ def _text(space: SearchSpace, member: str, *given: Any) -> str:
     return result
 
 
+class Asked:
+    """A space as a sweep or a search asks it: what a member raises says which one, and on what.
+
+    What azlib itself raises on purpose says so already, and a lack of memory is told elsewhere.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+
+    def __getattr__(self, member: str) -> Any:
+        found = getattr(self._space, member)
+        if not callable(found):
+            return found
+
+        def ask(*given: Any, **named: Any) -> Any:
+            try:
+                return found(*given, **named)
+            except Exception as error:  # a stranger's space can fail in any way
+                if isinstance(error, AzlibError) or out_of_memory(error):
+                    raise
+                said = f"{type(self._space).__name__}.{member}"
+                raise _raised(said, found, given, error) from error
+
+        return ask
+
+    def __repr__(self) -> str:
+        return repr(self._space)
+
+
 def _asked(function: Callable[..., Any], member: str, name: str, *given: Any, **named: Any) -> Any:
     """What a user's function returns; what it raises becomes an `AzlibError` of one line."""
     said = f"{name}.{member}" if member else name
@@ -163,7 +192,15 @@ def _asked(function: Callable[..., Any], member: str, name: str, *given: Any, **
     except AzlibError as error:
         raise AzlibError(f"{said}: {error}") from error
     except Exception as error:  # a stranger's space can fail in any way
-        raise AzlibError(f"{said} raises {own_code.told(error, _file_of(function))}") from error
+        raise _raised(said, function, given, error) from error
+
+
+def _raised(
+    said: str, function: Callable[..., Any], given: Sequence[Any], error: Exception
+) -> AzlibError:
+    """The line about what a user's function raised, with the architecture that it was given."""
+    arch = next((f" of {thing!r}" for thing in given if isinstance(thing, str)), "")
+    return AzlibError(f"{said}{arch} raises {own_code.told(error, _file_of(function))}")
 
 
 def _file_of(function: Callable[..., Any]) -> str | None:
