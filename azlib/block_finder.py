@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -307,7 +308,14 @@ def _from_the_input(last: Any, sources: set[Any]) -> list[Any]:
 
 
 class _Choice:
-    """Walks down the tree of modules that are cut points, to the smallest that repeat."""
+    """Walks down the tree of modules that are cut points, to the smallest that repeat.
+
+    own: modules of a class of their own, which are no containers. whole: the patterns of those that
+    are one block, as no layer inside is a cut point, as in a residual block, or as the network
+    repeats the class and it is a chain of layers, such as a depthwise and a pointwise convolution.
+    In a network that repeats such a class, a container of a few layers is a block as well: people
+    who write blocks as classes put the layers of a stem into a container.
+    """
 
     def __init__(self, calls: dict[str, _Call]):
         self.calls = calls
@@ -315,12 +323,14 @@ class _Choice:
         self.cuts = [call for call in calls.values() if call.cut]
         heavy = [c for c in self.cuts if self._layers_in(c)]
         self.heavy = {call.name for call in heavy}
+        self.own = [call for call in heavy if not (call.leaf or call.plain_container)]
+        times = Counter(call.pattern for call in self.own)
+        self.repeats = any(number > 1 for number in times.values())
         self.whole = {
             call.pattern
-            for call in heavy
-            if not call.plain_container
-            and len(self._layers_in(call)) > 1
-            and not self._parts(call.name)
+            for call in self.own
+            if len(self._layers_in(call)) > 1
+            and (not self._parts(call.name) or (times[call.pattern] > 1 and self._is_chain(call)))
         }
 
     def blocks(self) -> list[_Block]:
@@ -349,8 +359,21 @@ class _Choice:
         largest = [n for n in inside if not any(n != m and _inside(n, m) for m in inside)]
         return sorted((self.calls[n] for n in largest), key=lambda call: call.end)
 
+    def _is_chain(self, call: _Call) -> bool:
+        """Whether a module holds single layers, one after the other, and nothing beside them."""
+        held = [self._layers_in(part) for part in self._parts(call.name)]
+        return all(len(layers) == 1 for layers in held) and len(held) == len(self._layers_in(call))
+
+    def _is_stem(self, call: _Call) -> bool:
+        """Whether a container holds layers only, few of them, where blocks are of other classes."""
+        few = 2 * len(self._layers_in(call)) <= len(self.layers)
+        layers_only = not any(_inside(own.name, call.name) for own in self.own)
+        return call.plain_container and few and layers_only and self.repeats
+
     def _split(self, call: _Call) -> list[_Call]:
         """A module as one block, or the blocks inside it."""
+        if self._is_stem(call):
+            return [call]
         parts = self._parts(call.name)
         composite = any(not part.leaf for part in parts)
         if not (len(parts) > 1 or composite):

@@ -187,10 +187,13 @@ class _Run:
             output = main_tensor(self.module.forward(*self.arguments, **self.keywords))
             if output is None or not output.requires_grad:
                 return False
+            # With what the block was given: without it, PyTorch before 2.15 crashes in a group
+            # normalisation that reads features with their channels last.
+            given = [a for a in self.arguments if isinstance(a, Tensor) and a.requires_grad]
             found = torch.autograd.grad(
-                output, parameters, torch.randn_like(output), allow_unused=True
+                output, [*parameters, *given], torch.randn_like(output), allow_unused=True
             )
-        return any(g is not None and bool(g.any()) for g in found)
+        return any(g is not None and bool(g.any()) for g in found[: len(parameters)])
 
 
 class _Tap:

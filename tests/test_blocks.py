@@ -239,6 +239,23 @@ def test_a_branch_that_starts_at_zero_decides_nothing():
     assert scores["trainability"] != scores["trainability_formula"]
 
 
+def test_a_branch_that_starts_with_a_group_normalisation_is_read():
+    """PyTorch crashes where the gradient of its input, channels last, is not asked for."""
+
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.layer = nn.GroupNorm(1, 8), nn.Conv2d(8, 8, 1)
+            self.scale = nn.Parameter(torch.zeros(8, 1, 1))
+
+        def forward(self, x):
+            return x + self.scale * self.layer(self.norm(x))
+
+    model = nn.Sequential(strangers.conv(3, 8), Branch(), strangers.conv(8, 8))
+    scores = azlib.score(model, IMAGES, blocks=["0", "1", "2"], init=None)
+    assert math.isfinite(scores["trainability"])
+
+
 def test_a_block_without_live_parameters_is_an_identity_for_good():
     class Skip(nn.Module):
         def __init__(self, dead):
