@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help data figures report test lab site scores check-scores searches bench lint format package clean
 PYTHON ?= python3
-TORCH := torch>=2.13,<2.14
+TORCH := "torch>=2.13,<2.14" "torchvision>=0.28,<0.29"
 PY := .venv/bin/python
 READY := .venv/.ready
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "azlib needs Python >= 3.10: make PYTHON=python3.12 ..."; exit 1; }
 	@echo 'setting up .venv, once' && $(PYTHON) -m venv .venv
-	@$(INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"  # first: not the one for GPUs
+	@$(INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)  # first: not those for GPUs
 	@$(INSTALL) "uv>=0.5,<1" && $(PY) -m uv pip install --quiet --python $(PY) -e ".[dev]" || \
 	  $(INSTALL) -e ".[dev]"  # uv is five times faster, but does not read pip's configuration
 	@touch $@

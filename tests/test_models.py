@@ -11,7 +11,7 @@ from conftest import ROOT
 from helpers import library
 
 import azlib
-from azlib.aggregation import aggregate
+from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion import models
 from azlib.companion.metrics import kendall, spearman
 
@@ -33,6 +33,7 @@ def test_the_committed_scores_are_complete(scores):
     assert list(scores.index) == (DATA / "timm.txt").read_text().split()
     assert len(scores) >= 60 and scores["family"].nunique() >= 20
     numbers = scores.drop(columns="family")
+    assert [f"own_{proxy}" for proxy in AZ_NAS] == list(numbers.columns[-4:])
     assert np.isfinite(numbers).all(axis=None)
 
 
@@ -42,11 +43,10 @@ def test_a_committed_score_is_what_the_code_computes(scores):
     from azlib.proxies import score_each
 
     name = "mobilenetv3_small_050"
-    fresh = score_each(read_networks([f"timm:{name}"]), batch=4, proxies="az-graph,params").loc[
-        name
-    ]
-    for proxy, value in fresh.items():
-        assert value == pytest.approx(scores.loc[name, proxy], rel=2e-3), proxy
+    for prefix, init in (("", "kaiming_norm_fanin"), ("own_", None)):
+        found = score_each(read_networks([f"timm:{name}"]), batch=4, proxies="az", init=init)
+        for proxy, value in found.loc[name].items():
+            assert value == pytest.approx(scores.loc[name, prefix + proxy], rel=2e-3), proxy
 
 
 def test_top1_takes_the_best_fair_training(monkeypatch):
@@ -78,12 +78,21 @@ def test_without_the_table_a_line_says_what_to_do(monkeypatch, capsys, tmp_path)
 def test_agreement_and_its_intervals(scores, truth):
     ranked = models.rankings(scores, ["az-graph"])
     table = models.agreement(ranked, truth, draws=200, seed=0).set_index("ranking")
-    assert list(table.index) == [models.AZ, "az-graph", models.PARAMS, models.MACS]
+    assert list(table.index) == [models.AZ, models.OWN, "az-graph", models.PARAMS, models.MACS]
     for name, row in table.iterrows():
         assert row["spearman_rho"] == pytest.approx(spearman(ranked[name], truth))
         assert row["kendall_tau"] == pytest.approx(kendall(ranked[name], truth))
         assert row["tau_low"] < row["kendall_tau"] < row["tau_high"]
     assert (table.loc[models.AZ].filter(like="minus_az") == 0).all()
+    to_own = models.agreement(ranked, truth, draws=200, seed=0, against=models.OWN)
+    there, back = models.compared(table.reset_index()), models.compared(to_own, models.OWN)
+    turned = back.loc[models.AZ, ["minus_az_rho", "minus_az_rho_high", "minus_az_rho_low"]]
+    ends = there.loc[models.OWN, ["minus_az_rho", "minus_az_rho_low", "minus_az_rho_high"]]
+    np.testing.assert_allclose(-turned.astype(float), ends.astype(float))
+    assert {there.loc[models.OWN, "than_az"], back.loc[models.AZ, "than_az"]} in (
+        {"better", "worse"},
+        {"not resolved"},
+    )
     drawn = np.random.default_rng(0).integers(len(truth), size=(200, len(truth)))
     by_hand = [
         kendall(ranked[models.PARAMS].iloc[d], truth.iloc[d])

@@ -11,6 +11,7 @@ from importlib import metadata
 import numpy as np
 import pandas as pd
 import pytest
+import strangers
 import torch
 from torch import nn
 
@@ -458,14 +459,6 @@ class Once(torch.autograd.Function):
         return 2 * ctx.saved_tensors[0] * g
 
 
-class Distances(nn.Module):
-    """Distances between rows, (B, 4, 4), for which PyTorch has no second derivative."""
-
-    def forward(self, x):
-        rows = x.flatten(2)
-        return torch.cdist(rows, rows + 1)[:, None].expand(-1, 4, -1, -1)
-
-
 class Square(nn.Module):
     def forward(self, x):
         return Once.apply(x)
@@ -475,7 +468,10 @@ class Square(nn.Module):
     ("layer", "message"),
     [
         (Square, r"grasp needs second derivatives, which Sequential does not have \(Once\): leave"),
-        (Distances, "grasp cannot be computed for Sequential: NotImplementedError"),
+        (
+            strangers.NoSecondDerivative,
+            "grasp cannot be computed for Sequential: NotImplementedError",
+        ),
     ],
 )
 def test_grasp_without_a_second_derivative_is_one_line(layer, message):

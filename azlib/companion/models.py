@@ -24,19 +24,28 @@ OTHER_DATA = r"_ft_|in12k|in21k|in22k|jft|ssl|swsl|dist"
 LARGEST_SIDE = 256
 """Pixels up to which a table's accuracies count: some models are evaluated at larger images too."""
 AZ, PARAMS, MACS = "AZ-NAS", "#Params", "MACs"
+OWN = "AZ-NAS, own weights"
+"""AZ-NAS with the weights that each model starts with, instead of the paper's rule for all."""
 _STATISTICS = ("spearman_rho", "kendall_tau")
 
 
 def load(folder: str | Path) -> pd.DataFrame:
     """The scores of timm's models by their names, with a column `family`, the letters in front.
 
-    Raises `AzlibError` where the file is missing.
+    The columns `own_*` are the proxies of AZ-NAS with the weights that each model starts with.
+    Raises `AzlibError` where a file is missing.
     """
-    file = Path(folder) / "timm_scores.csv"
+    drawn, own = (
+        _read(Path(folder) / f"{name}.csv") for name in ("timm_scores", "timm_own_weights")
+    )
+    scores = drawn.join(own[list(AZ_NAS)].add_prefix("own_"))
+    return scores.assign(family=scores.index.str.extract(r"^([a-z]+)", expand=False))
+
+
+def _read(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise AzlibError(f"no scores {file}: they are part of the repository, in data/models")
-    scores = pd.read_csv(file, index_col="network")
-    return scores.assign(family=scores.index.str.extract(r"^([a-z]+)", expand=False))
+    return pd.read_csv(file, index_col="network")
 
 
 def top1(names: Sequence[str]) -> pd.Series | None:
@@ -59,7 +68,10 @@ def top1(names: Sequence[str]) -> pd.Series | None:
 
 def rankings(scores: pd.DataFrame, assemblies: Sequence[str] = ()) -> pd.DataFrame:
     """What ranks the models, higher being better: AZ-NAS, assemblies by name, and two counts."""
-    found = {AZ: aggregate(scores, proxies=AZ_NAS)}
+    found = {
+        AZ: aggregate(scores, proxies=AZ_NAS),
+        OWN: aggregate(scores, proxies=[f"own_{proxy}" for proxy in AZ_NAS]),
+    }
     for name in assemblies:
         if name not in ASSEMBLIES:
             raise unknown("assembly", name, ASSEMBLIES)
@@ -67,11 +79,14 @@ def rankings(scores: pd.DataFrame, assemblies: Sequence[str] = ()) -> pd.DataFra
     return pd.DataFrame(found | {PARAMS: scores["params"], MACS: scores["complexity"]})
 
 
-def agreement(ranked: pd.DataFrame, truth: pd.Series, draws: int, seed: int) -> pd.DataFrame:
+def agreement(
+    ranked: pd.DataFrame, truth: pd.Series, draws: int, seed: int, against: str = AZ
+) -> pd.DataFrame:
     """Spearman's ρ and Kendall's τ of each ranking with the accuracies, with 95 % intervals.
 
     The intervals are of the bootstrap over models: `draws` resamples, the same for all rankings.
-    The columns `minus_az_*` are the differences to AZ-NAS, paired by resample.
+    The columns `minus_az_*` are the differences to AZ-NAS, paired by resample; `against` says to
+    which, `AZ` or `OWN`.
     """
     drawn = np.random.default_rng(seed).integers(len(truth), size=(draws, len(truth)))
     values = {
@@ -88,8 +103,8 @@ def agreement(ranked: pd.DataFrame, truth: pd.Series, draws: int, seed: int) -> 
             short = statistic.split("_")[1]
             row[statistic] = values[name][i]
             row[f"{short}_low"], row[f"{short}_high"] = _interval(samples[name][i])
-            row[f"minus_az_{short}"] = values[name][i] - values[AZ][i]
-            ends = _interval(samples[name][i] - samples[AZ][i])
+            row[f"minus_az_{short}"] = values[name][i] - values[against][i]
+            ends = _interval(samples[name][i] - samples[against][i])
             row[f"minus_az_{short}_low"], row[f"minus_az_{short}_high"] = ends
         rows.append(row)
     return pd.DataFrame(rows)
@@ -175,6 +190,14 @@ def panels(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[pd.DataFrame, pd.Da
     rows, titles = table.set_index("ranking"), ["Spearman's ρ", "Kendall's τ"]
     ends = [rows[[f"rho_{end}", f"tau_{end}"]].set_axis(titles, axis=1) for end in ("low", "high")]
     return rows[list(_STATISTICS)].set_axis(titles, axis=1), (ends[0], ends[1])
+
+
+def compared(table: pd.DataFrame, against: str = AZ) -> pd.DataFrame:
+    """The differences of ρ in a table of `agreement`, and in a word what their intervals say."""
+    rows = table.set_index("ranking").drop(against)
+    ends = rows[["minus_az_rho_low", "minus_az_rho_high"]]
+    shown = rows[["spearman_rho", "kendall_tau", "minus_az_rho", *ends]]
+    return shown.assign(than_az=[resolved(low, high) for low, high in ends.to_numpy()])
 
 
 def resolved(low: float, high: float) -> str:
