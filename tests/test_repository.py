@@ -164,3 +164,13 @@ def test_the_readme_is_a_screen_and_a_half():
         "three pictures, in words too"
     )
     assert text.count("```python") == 1
+
+
+def test_no_environment_is_committed():
+    """A link called .venv that is committed takes the place of the environment when merged."""
+    command = ["git", "ls-files", ".venv"]
+    held = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert not held, "git rm --cached .venv"
+    assert (
+        ".venv" in (ROOT / ".gitignore").read_text().splitlines()
+    )  # a link, and not only a folder
