@@ -112,3 +112,8 @@ def test_every_notebook_has_its_exhibits_under_watch():
         watched = list(task._exhibits())
         assert all(watched), task.notebook.name
         assert bool(watched) == bool(EXHIBITS[task.notebook.name[:2]]), task.notebook.name
+
+
+def test_the_notebooks_that_take_longest_are_those_of_the_course():
+    numbers = [path.stem.partition("-")[0] for path in (ROOT / "notebooks").glob("*.ipynb")]
+    assert set(figures.LONGEST) <= set(numbers)

@@ -9,8 +9,7 @@ import pytest
 from ipywidgets import Widget
 from ipywidgets.widgets.widget import _instances
 
-from azlib.companion import live, widgets
-from azlib.companion.notebooks import NOBODY_WATCHES
+from azlib.companion import NOBODY_WATCHES, live, widgets
 from azlib.spaces.nasbench201 import NASBench201
 
 

@@ -18,6 +18,9 @@ from azlib.companion.dependencies import code_of, digest
 from azlib.errors import AzlibError
 from azlib.settings import check_at_least
 
+LONGEST = ("12", "24", "18", "13", "25", "08", "11", "04", "16", "05")
+"""The notebooks that take longest, by number, the longest first."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -132,7 +135,7 @@ def make(
     truth = source or data.nas_bench_201(say=say)
     todo = [
         (task, found)
-        for task in tasks(Path(folder), Path(build), truth, figures)
+        for task in sorted(tasks(Path(folder), Path(build), truth, figures), key=_longest_first)
         if task.stale(found := task.digest()) and _possible(task, say)
     ]
     if source and any("source" in task.values for task, _ in todo):
@@ -160,6 +163,12 @@ def _possible(task: Task, say: Callable[[str], None]) -> bool:
         fetching = f"azlib data {' '.join(lacking)}"
         say(f"{task.notebook.stem}: left as it is, as it needs what `{fetching}` fetches")
     return not lacking
+
+
+def _longest_first(task: Task) -> int:
+    """The place of a notebook in the queue, so that none still runs long after all the others."""
+    number = task.notebook.stem.partition("-")[0]
+    return LONGEST.index(number) if number in LONGEST else len(LONGEST)
 
 
 def _alone() -> None:

@@ -118,8 +118,8 @@ def kendall_of_draws(x: ArrayLike, y: ArrayLike, counts: NDArray[np.int_]) -> ND
     agreement = np.zeros(len(drawn))
     for start in range(0, len(ranks[0]), 128):  # rows at a time, so that the cache holds them
         rows, after = slice(start, start + 128), slice(start, None)
-        first, second = (np.sign(column[after] - column[rows, None]) for column in ranks)
-        signs = first * second
+        first, second = (column[after] - column[rows, None] for column in ranks)
+        signs = np.sign(first * second)
         signs[:, :128] /= 2  # here both (i, j) and (j, i) are counted
         agreement += np.einsum("dr,dr->d", drawn[:, rows], drawn[:, after] @ signs.T, dtype=float)
     untied = [_untied_pairs(column, counts) for column in ranks]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from azlib.companion import NOBODY_WATCHES
 from azlib.errors import AzlibError, needs, reason, unknown
 
 with needs("papermill", "companion"):
@@ -17,8 +18,6 @@ with needs("papermill", "companion"):
 # Kernels warn about their transport and about the debugger, on the terminal of whoever runs them.
 _QUIET_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]
 _QUIET_DEBUGGER = ("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-NOBODY_WATCHES = "AZLIB_NOBODY_WATCHES"
-"""The environment variable that tells a notebook that nobody can move its sliders."""
 
 
 def parameters(notebook: str | Path) -> dict[str, str]:

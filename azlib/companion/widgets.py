@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 
 from azlib.aggregation import AZ_NAS, rank
-from azlib.companion import pictures
+from azlib.companion import NOBODY_WATCHES, pictures
 from azlib.companion.metrics import kendall
-from azlib.companion.notebooks import NOBODY_WATCHES
 from azlib.errors import needs
 from azlib.spaces.cells.text import EDGES
 from azlib.spaces.nasbench201.text import OPERATIONS, form, parse
