@@ -13,7 +13,7 @@ from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion.agreement import difference, summary
 from azlib.companion.methods import Method
 from azlib.companion.metrics import kendall, kendall_interval, ndcg
-from azlib.companion.places import PLACES, SEED, fitted, frames, joined, left_aside, method
+from azlib.companion.places import PLACES, SEED, aligned, fitted, frames, joined, left_aside, method
 from azlib.companion.tables import TAU
 from azlib.errors import AzlibError
 from azlib.scoring.files import COMMITTED, read, read_settings
@@ -137,7 +137,7 @@ def against(
         table = joined(parts, [*ours.proxies, *theirs.proxies])
         if table is None:
             continue
-        table = table.loc[table.index.intersection(truth.index)]
+        table, truth = aligned(table, truth)
         drawn = np.random.default_rng(0).permutation(len(table))[:most]
         table = table.iloc[np.sort(drawn)]
         scores = ours.score(table), theirs.score(table)

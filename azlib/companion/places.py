@@ -160,14 +160,29 @@ def _of_first_seed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def joined(parts: Iterable[pd.DataFrame], proxies: Sequence[str]) -> pd.DataFrame | None:
     """The proxies of all architectures that were scored by each; None if one was not scored."""
-    wanted = dict.fromkeys(proxies)
-    columns = []
+    parts, wanted = list(parts), list(dict.fromkeys(proxies))
+    held: dict[int, list[str]] = {}
     for name in wanted:
-        holder = next((frame for frame in parts if name in frame), None)
+        holder = next((i for i, frame in enumerate(parts) if name in frame), None)
         if holder is None:
             return None
-        columns.append(holder[[name]])
-    return reduce(lambda a, b: a.join(b, how="inner"), columns)
+        held.setdefault(holder, []).append(name)
+    return reduce(_beside, (parts[i][names] for i, names in held.items()))[wanted]
+
+
+def _beside(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """The columns of both for the architectures that both have; quick where these are the same."""
+    if first.index.equals(second.index):
+        return first.assign(**second)
+    return first.join(second, how="inner")
+
+
+def aligned(table: pd.DataFrame, truth: pd.Series) -> tuple[pd.DataFrame, pd.Series]:
+    """The rows of a table that have an accuracy, and these accuracies in the same order."""
+    if table.index.equals(truth.index):
+        return table, truth
+    at = truth.index.get_indexer(table.index)
+    return table[at >= 0], truth.iloc[at[at >= 0]]
 
 
 def truths(benchmarks: Iterable[str] = tuple(PLACES)) -> dict[tuple[str, str], pd.Series]:
@@ -204,7 +219,6 @@ def over_tasks(
             table = joined(parts, method.proxies)
             if table is None:
                 continue
-            table = table.loc[table.index.intersection(truth.index)]
             about = {"benchmark": benchmark, "task": task, "method": method.name}
-            rows.append(about | row(method, table, truth.loc[table.index]))
+            rows.append(about | row(method, *aligned(table, truth)))
     return pd.DataFrame(rows)
