@@ -43,7 +43,7 @@ searches: $(READY) ; $(PY) -m azlib searches  ## repeat what data/searches lacks
 check-scores: $(READY) ## recompute a random handful of the committed scores
 	$(PY) -m azlib check-scores data/scores/*.parquet
 
-bench: $(READY) ; cd tests && ../$(PY) bench.py  ## measure speed and memory, write figures/bench.csv
+bench: $(READY) ; cd tests && ../$(PY) bench.py $(if $(ONLY),--only $(ONLY)) $(if $(AGAINST),--against $(AGAINST))  ## measure speed and memory, write figures/bench.csv
 
 lint: $(READY) ## check format, style and types
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy

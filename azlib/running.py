@@ -17,6 +17,19 @@ from azlib.errors import AzlibError, out_of_memory, reason
 _LOGITS = ("logits", "out", "last_hidden_state")  # what models call their result in a dictionary
 
 
+def modules(model: nn.Module) -> list[nn.Module]:
+    """Those of `model.modules()`, in that order, several times as fast as it finds them."""
+    found: dict[nn.Module, None] = {}
+    to_see = [model]
+    while to_see:
+        module = to_see.pop()
+        if module not in found:
+            found[module] = None
+            children = [child for child in module._modules.values() if child is not None]
+            to_see += reversed(children)
+    return list(found)
+
+
 @contextmanager
 def differentiable(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[None]:
     """Inside, gradients flow to these parameters of the model alone, frozen ones included.
@@ -24,15 +37,20 @@ def differentiable(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[N
     Afterwards every parameter has the `requires_grad` that it had before.
     """
     wanted = set(map(id, parameters))
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    flags = [
+        (parameter, parameter.requires_grad)
+        for module in modules(model)
+        for parameter in module._parameters.values()
+        if parameter is not None
+    ]
     try:
         for parameter, _ in flags:
-            parameter.requires_grad_(id(parameter) in wanted)
+            parameter.requires_grad = id(parameter) in wanted
         with torch.enable_grad():
             yield
     finally:
         for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+            parameter.requires_grad = flag
 
 
 def forward(model: nn.Module, inputs: Tensor) -> Any:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from azlib.block_finder import Features, FoundBlocks, find
 from azlib.errors import AzlibError, unknown
 from azlib.layouts import FIRST, LAST, Witnesses
-from azlib.running import differentiable, forward, main_tensor, with_main_tensor
+from azlib.running import differentiable, forward, main_tensor, modules, with_main_tensor
+from azlib.tape import Session, taping
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def trace(
     names = primary_blocks(model, inputs, blocks)
     axes = names if isinstance(names, Mapping) else {}
     witnesses = Witnesses()
-    tap = _Tap(rng, witnesses, axes, may_skip=isinstance(names, FoundBlocks))
+    tapped = {name: model.get_submodule(name) for name in names}
     device, lower = inputs.device.type, dtype != torch.float32
     lowered = partial(torch.autocast, device, dtype) if lower else nullcontext
 
@@ -145,20 +146,24 @@ def trace(
             return tap(run, output)
 
     unclear = any(name not in axes for name in names)
+    on_tape = not unclear and not lower and device == "cpu" and _unheard(model)
+    outermost = [block for name, block in tapped.items() if not _holds_another(name, tapped)]
+    session = Session(outermost) if on_tape else None
+    tap = _Tap(rng, witnesses, axes, session, may_skip=isinstance(names, FoundBlocks))
     hooks = []
     try:
         with differentiable(model, []), witnesses.listening(model) if unclear else nullcontext():
             # Only gradients of features are wanted. The taps come after the listeners.
             hooks = [
-                model.get_submodule(name).register_forward_hook(
+                block.register_forward_hook(
                     lambda module, arguments, keywords, output, name=name: read(
                         _Run(name, module, arguments, keywords, lowered), output
                     ),
                     with_kwargs=True,
                 )
-                for name in names
+                for name, block in tapped.items()
             ]
-            with lowered():
+            with lowered(), taping(session):
                 forward(model, inputs)
     finally:
         for hook in hooks:
@@ -166,6 +171,16 @@ def trace(
     if missed := [name for name in names if name not in tap.seen]:
         raise AzlibError(f"block never reached by the forward pass: {', '.join(missed)}")
     return Trace(tap.covariances, tap.transfers, tap.identities, tap.dormant)
+
+
+def _holds_another(name: str, names: Iterable[str]) -> bool:
+    """Whether another of the blocks lies inside this one."""
+    return any(other.startswith(name + ".") for other in names)
+
+
+def _unheard(model: nn.Module) -> bool:
+    """Whether nobody listens to the layers of the model, which may then run on a tape."""
+    return not any(m._forward_hooks or m._forward_pre_hooks for m in modules(model))
 
 
 @dataclass(frozen=True)
@@ -183,7 +198,12 @@ class _Run:
         parameters = list(self.module.parameters())
         if not parameters:
             return False
-        with torch.random.fork_rng(), differentiable(self.module, parameters), self.lowered():
+        with (
+            torch.random.fork_rng(),
+            differentiable(self.module, parameters),
+            self.lowered(),
+            taping(None),
+        ):
             output = main_tensor(self.module.forward(*self.arguments, **self.keywords))
             if output is None or not output.requires_grad:
                 return False
@@ -207,11 +227,13 @@ class _Tap:
         rng: torch.Generator,
         witnesses: Witnesses,
         axes: Mapping[str, int],
+        session: Session | None,
         may_skip: bool,
     ):
         self.rng = rng
         self.witnesses = witnesses
         self.axes = axes
+        self.session = session
         self.may_skip = may_skip
         self.seen: list[str] = []
         self.leaf: Tensor | None = None
@@ -256,13 +278,18 @@ class _Tap:
         self.seen.append(name)
         self.leaf, self.axis = features.detach().requires_grad_(), axis
         # A copy, as the model may write into it, which a leaf would refuse.
-        return with_main_tensor(output, self.leaf.clone())
+        passed_on = self.leaf.clone()
+        if self.session is not None:
+            self.session.read = passed_on
+        return with_main_tensor(output, passed_on)
 
     def _pair(self, leaf: Tensor, output: Tensor, axis: int) -> bool:
         """Keeps the transfer between two blocks; whether the later one is the identity here."""
         v = signs(output.shape, self.rng, output.device).to(output.dtype)
         g = None
-        if output.requires_grad:  # else nothing of the block depends on the one before
+        if self.session is not None and output is self.session.output:
+            g = self.session.pull_back(v)
+        elif output.requires_grad:  # else nothing of the block depends on the one before
             (g,) = torch.autograd.grad(output, leaf, v, allow_unused=True)
         if g is None:
             g = torch.zeros_like(leaf)
@@ -273,7 +300,9 @@ class _Tap:
         self.transfers.append(transfer)
         # g = v makes the diagonal of g vᵀ exactly one (±1 squared), and hardly anything else does;
         # this costs C comparisons where comparing g with v costs B·C·H·W.
-        return g.shape == v.shape and bool((transfer.diagonal() == 1).all())
+        if g.shape != v.shape or float(transfer[0, 0]) != 1:
+            return False
+        return bool((transfer.diagonal() == 1).all())
 
 
 def _single(features: Tensor) -> Tensor:
@@ -306,6 +335,8 @@ def _to_depth(fine: Tensor, coarse: Tensor) -> Tensor:
     are not finer than those of the other stay. Where s does not divide a side, zeros are added at
     its end, which add nothing to a product of the two.
     """
+    if fine.shape[2:] == coarse.shape[2:]:
+        return fine
     steps = [max(1, -(-n // m)) for n, m in zip(fine.shape[2:], coarse.shape[2:], strict=True)]
     if all(step == 1 for step in steps):
         return fine

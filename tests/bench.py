@@ -3,27 +3,48 @@
 Every measurement runs in a fresh process with one thread, so that its peak memory is its own.
 Writes figures/bench.csv with a picture of how the cost grows, figures/runtimes.csv (every proxy on
 the same networks) and figures/bench_profile.csv (where AZ-NAS' time goes).
+
+    python bench.py --only scores sweeps --against main~20
+
+measures some parts only, and adds how it was in another state of azlib (column `before`), which is
+timed in turn with this one, three times.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import random
+import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, suppress
 from multiprocessing import get_context
 from pathlib import Path
-from subprocess import DEVNULL
+from subprocess import DEVNULL, PIPE
+from typing import Any
 
 import numpy as np
 import oracle
 import pandas as pd
 import torch
+from timed import (
+    HELP,
+    SMALL,
+    candidates_per_minute,
+    cells,
+    distinct,
+    shipped,
+    time_python,
+    time_scores,
+    time_sweep,
+    time_whole_space,
+    timed,
+)
 from torch import nn
 
 from azlib.aggregation import AZ_NAS, IncrementalRanking
@@ -31,33 +52,13 @@ from azlib.companion import exhibits, plots
 from azlib.inputs import generator
 from azlib.inputs.initialisation import initialise
 from azlib.proxies import REGISTRY, names, score_in_place
-from azlib.scoring import Execution, sweep
-from azlib.scoring.chunk import keep_freed_memory, score_architecture
-from azlib.search import Live, RandomSearch, search
+from azlib.scoring.chunk import keep_freed_memory
 from azlib.settings import ScoreSettings
 from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
 
 AZ = "azlib.proxies.az"
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def cells(count: int) -> list[str]:
-    """The same random NAS-Bench-201 cells for every measurement."""
-    return random.Random(0).sample(nb.enumerate_all(), count)
-
-
-def timed(function, repeats: int = 1) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    return (time.perf_counter() - start) / repeats
-
-
-def shipped(arch: str, batch: int = 64, resolution: int = 32) -> None:
-    space = nb.NASBench201(cost_resolution=resolution)
-    settings = ScoreSettings(input_shape=(batch, 3, resolution, resolution))
-    score_architecture(space, arch, 1, settings)
 
 
 def plain(arch: str) -> None:
@@ -99,16 +100,16 @@ def time_proxy(name: str, count: int) -> list[float]:
 AS_PUBLISHED = {"naswot", "linear_regions", "zen", "params", "trainable_layers", "vkdnw_entropy"}
 
 
-def write_runtimes(count: int, figures: Path) -> None:
-    """What each proxy costs, all on the same networks in one run: figures/runtimes.csv."""
+def runtimes(count: int) -> pd.DataFrame:
+    """What each proxy costs, all on the same networks in one process."""
     rows = []
     for name in ["az", *(name for name in REGISTRY if REGISTRY[name].function.__module__ != AZ)]:
-        seconds, _ = alone(time_proxy, name, count)
-        rows.append({"proxy": name, "ms_per_arch": 1e3 * float(np.mean(seconds))})
+        rows.append({"proxy": name, "ms_per_arch": 1e3 * float(np.mean(time_proxy(name, count)))})
         print(f"{name:<24}{rows[-1]['ms_per_arch']:>10.1f} ms", flush=True)
     table = pd.DataFrame(rows)
-    table["ratio_to_az_nas"] = table["ms_per_arch"] / table["ms_per_arch"][0]
-    print("wrote", exhibits.write("runtimes", figures, table.assign(networks=count)))
+    return table.assign(
+        ratio_to_az_nas=table["ms_per_arch"] / table["ms_per_arch"][0], networks=count
+    )
 
 
 KINDS = {
@@ -183,39 +184,6 @@ def _convolution(inputs, outputs, kernel, stride, size, backward) -> float:
         return sum(min(timed(way, 5) for _ in range(4)) for way in ways)
 
 
-def time_sweep(workers: int, count: int) -> float:
-    """Seconds of a sweep, less what starting its processes takes (a sweep of one cell each)."""
-    archs = cells(count + workers)
-    with tempfile.TemporaryDirectory() as folder:
-
-        def run(name: str, chosen: list[str], chunk: int) -> float:
-            out = Path(folder) / name
-            execution = Execution(workers, chunk=chunk, progress=False)
-            return timed(lambda: sweep(nb.NASBench201(), out, archs=chosen, execution=execution))
-
-        start = run("start.parquet", archs[:workers], 1)
-        return run("all.parquet", archs[workers:], 10) - start
-
-
-def time_small(count: int) -> list[float]:
-    """Seconds of scores with 2 images of 8 pixels, where nearly nothing is arithmetic."""
-    archs = cells(count)
-    shipped(archs[0], 2, 8)
-    return [min(timed(lambda arch=arch: shipped(arch, 2, 8)) for _ in range(3)) for arch in archs]
-
-
-def candidates_per_minute(count: int) -> float:
-    """Candidates of a random MobileNetV2 search within 450M FLOPs at the preset "cpu"."""
-    space, execution = get("mobilenetv2", budget=450e6), Execution(1, progress=False)
-    live = Live.at(space, "cpu")
-
-    def run(iterations: int) -> None:
-        search(space, RandomSearch(), live, iterations=iterations, execution=execution)
-
-    run(1)
-    return 60 * count / timed(lambda: run(count))
-
-
 def time_mobilenet() -> float:
     space = get("mobilenetv2")
     settings = ScoreSettings.for_space(space)
@@ -237,12 +205,6 @@ def time_search_step(candidates: int, steps: int = 2000) -> float:
     return timed(step, steps)
 
 
-def time_growth(batch: int, resolution: int, count: int = 5) -> float:
-    archs = cells(count)
-    shipped(archs[0], batch, resolution)
-    return timed(lambda: [shipped(arch, batch, resolution) for arch in archs]) / count
-
-
 def memory_growth(count: int) -> float:
     """MB that the process grows by from the 50th to the last of `count` networks (batch 4)."""
     archs = cells(count)
@@ -255,13 +217,6 @@ def memory_growth(count: int) -> float:
 
 def _resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
-
-
-def time_python(code: str) -> float:
-    return min(
-        timed(lambda: subprocess.run([sys.executable, "-c", code], check=True, stdout=DEVNULL))
-        for _ in "123"
-    )
 
 
 def alone(function, *arguments):
@@ -283,75 +238,132 @@ def _with_peak(function, arguments):
     return result, max(own, children) / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def main(quick: bool, figures: Path) -> None:
-    count, swept, walked = (3, 12, 60) if quick else (30, 500, 2000)
-    rows: list[dict] = []
+class Bench:
+    """The rows of figures/bench.csv, as they are measured.
 
-    def measure(name: str, function, *arguments, scale: float = 1.0, unit: str = "s"):
+    quick: whether to take few architectures, for a try.
+    """
+
+    def __init__(self, quick: bool) -> None:
+        self.quick = quick
+        self.count = 3 if quick else 30
+        self.rows: list[dict] = []
+        self.growth: list[dict] = []
+
+    def row(self, name: str, value: float, unit: str, **others: float) -> None:
+        self.rows.append({"measurement": name, "value": value, "unit": unit, **others})
+        print(f"{name:<58}{value:>10.4g} {unit}", others or "", flush=True)
+
+    def measure(
+        self, name: str, function: Callable, *arguments: Any, scale: float = 1.0, unit: str = "s"
+    ) -> float:
         result, peak = alone(function, *arguments)
         value = float(np.mean(result)) * scale
-        rows.append({"measurement": name, "value": value, "unit": unit, "peak_mb": peak})
-        print(f"{name:<44}{value:>10.4g} {unit:<6}{peak:>8.0f} MB", flush=True)
+        self.row(name, value, unit, peak_mb=peak)
         return value
 
-    def ratio(name: str, value: float):
-        rows.append({"measurement": name, "value": value, "unit": "ratio", "peak_mb": np.nan})
-        print(f"{name:<44}{value:>10.3g}", flush=True)
+    def imports(self) -> None:
+        self.measure("import azlib", time_python, "import azlib")
+        self.measure("azlib --help", time_python, HELP)
+        self.measure("azlib.score cold (tiny network)", time_python, _COLD)
 
-    measure("import azlib", time_python, "import azlib")
-    measure("azlib.score cold (tiny network)", time_python, _COLD)
-    fast = measure("(a) shipped, per architecture", time_cells, "shipped", count)
-    slow = measure("(a) plain oracle, per architecture", time_cells, "oracle", count)
-    limit = measure("(b) convolutions alone, per architecture", convolution_limit, count)
-    ratio("(a) oracle / shipped", slow / fast)
-    ratio("(b) shipped / convolution limit", fast / limit)
-    small = measure("(a) shipped with 2 images of 8 pixels", time_small, count)
-    ratio("(a) with 2 images of 8 pixels / at the paper's setting", small / fast)
-    ratio("(b) oracle / convolution limit: the most that is possible", slow / limit)
-    one = measure(f"(c) sweep of {swept}, 1 process", time_sweep, 1, swept)
-    two = measure(f"(c) sweep of {swept}, 2 processes", time_sweep, 2, swept)
-    ratio("(c) 1 process / 2 processes", one / two)
-    measure("(d) MobileNetV2 candidate at 224 px", time_mobilenet)
-    found = 3 if quick else 60
-    unit = "per minute"
-    measure("(d) candidates of a search at the preset cpu", candidates_per_minute, found, unit=unit)
-    measure("azlib --help", time_python, _HELP)
-    for candidates in (1_000, 10_000, 100_000):
-        name = f"(e) search step after {candidates:,}"
-        measure(name, time_search_step, candidates, scale=1e3, unit="ms")
-    measure(f"(f) memory growth over {walked} networks", memory_growth, walked, unit="MB")
-    growth = [
-        {"varied": varied, "setting": setting, "seconds": alone(time_growth, *arguments)[0]}
-        for varied, settings in (("batch", (8, 16, 32, 64)), ("resolution", (8, 16, 32, 48)))
-        for setting in settings
-        for arguments in [(setting, 32) if varied == "batch" else (64, setting)]
-    ]
-    growth += [
-        {"varied": "architectures", "setting": n, "seconds": n * fast}
-        for n in (100, 1000, 5260, 15625)
-    ]
-    for row in growth:
-        name = f"growth: {row['varied']} {row['setting']}"
-        rows.append({"measurement": name, "value": row["seconds"], "unit": "s", "peak_mb": np.nan})
-    picture = plots.growth(pd.DataFrame(growth))
-    print("wrote", exhibits.write("bench", figures, pd.DataFrame(rows), figure=picture))
+    def scores(self) -> None:
+        count = self.count
+        fast = self.measure("(a) shipped, per architecture", time_cells, "shipped", count)
+        slow = self.measure("(a) plain oracle, per architecture", time_cells, "oracle", count)
+        limit = self.measure("(b) convolutions alone, per architecture", convolution_limit, count)
+        self.row("(a) oracle / shipped", slow / fast, "ratio")
+        self.row("(b) shipped / convolution limit", fast / limit, "ratio")
+        self.row("(b) oracle / convolution limit: the most that is possible", slow / limit, "ratio")
+        small = self.measure("(a) with 2 images of 8 pixels", time_scores, SMALL, count, 3)
+        name = "(a) with 2 images of 8 pixels / at the paper's setting"
+        self.row(name, small / fast, "ratio")
+
+    def sweeps(self) -> None:
+        swept, few = (12, 12) if self.quick else (60, 200)
+        archs = [cells(swept + workers) for workers in (1, 2)]
+        one = self.measure(f"(c) sweep of {swept}, 1 process", time_sweep, 1, archs[0])
+        two = self.measure(f"(c) sweep of {swept}, 2 processes", time_sweep, 2, archs[1])
+        self.row("(c) 1 process / 2 processes", one / two, "ratio")
+        name = f"(c) the whole space at quick, 2 processes, from {few}"
+        self.measure(name, time_whole_space, few)
+
+    def searches(self) -> None:
+        self.measure("(d) MobileNetV2 candidate at 224 px", time_mobilenet)
+        name, found = "(d) candidates of a search at the preset cpu", 3 if self.quick else 40
+        self.measure(name, candidates_per_minute, found, unit="per minute")
+        for candidates in (1_000, 10_000, 100_000):
+            name = f"(e) search step after {candidates:,}"
+            self.measure(name, time_search_step, candidates, scale=1e3, unit="ms")
+
+    def memory(self) -> None:
+        walked = 60 if self.quick else 600
+        name = f"(f) memory growth over {walked} networks"
+        self.measure(name, memory_growth, walked, unit="MB")
+
+    def grow(self) -> None:
+        settings = [("batch", n, (n, 32)) for n in (8, 16, 32, 64)]
+        settings += [("resolution", n, (64, n)) for n in (8, 16, 32, 48)]
+        for varied, setting, arguments in settings:
+            name = f"growth: {varied} {setting}"
+            seconds = self.measure(name, time_scores, arguments, 5)
+            self.growth.append({"varied": varied, "setting": setting, "seconds": seconds})
+        usual = next(row["seconds"] for row in self.growth if row["setting"] == 64)
+        for n in (100, 1000, len(distinct()), 15625):
+            self.growth.append({"varied": "architectures", "setting": n, "seconds": n * usual})
+
+    def against(self, state: str) -> None:
+        """Rows that say how it was in another state of azlib, in turn with this one."""
+        for name, values in compare(state, 2 if self.quick else 12).items():
+            before, after = np.median(values, axis=1)
+            self.row(f"(g) {name}", after, UNITS.get(name, "ms"), before=before)
+
+    def write(self, figures: Path, whole: bool) -> None:
+        """Unless the run was whole, rows of other parts stay as an earlier run wrote them."""
+        picture = plots.growth(pd.DataFrame(self.growth)) if self.growth else None
+        rows = pd.DataFrame(self.rows, columns=COLUMNS).set_index("measurement")
+        if (path := figures / "bench.csv").exists() and not whole:
+            held = pd.read_csv(path).reindex(columns=COLUMNS).set_index("measurement")
+            rows = pd.concat([held.drop(rows.index, errors="ignore"), rows])
+        print("wrote", exhibits.write("bench", figures, rows.reset_index(), figure=picture))
 
 
-def write_profile(count: int, figures: Path) -> None:
-    spent, _ = alone(profile, count)
-    print(spent.to_string(index=False))
-    print("wrote", exhibits.write("bench_profile", figures, spent))
+COLUMNS = ["measurement", "before", "value", "unit", "peak_mb"]
+UNITS = {
+    "candidates of a search at the preset cpu": "per minute",
+    "whole space at quick, 2 processes": "s",
+    "import azlib": "s",
+    "azlib --help": "s",
+}
+PARTS = ("imports", "scores", "sweeps", "searches", "memory", "grow")
 
 
-_HELP = """
-import sys
-from azlib.cli import main
-sys.argv = ["azlib", "--help"]
-try:
-    main()
-except SystemExit as done:
-    assert not done.code
-"""
+def compare(state: str, count: int) -> dict[str, np.ndarray]:
+    """What `timed.py` measures in another state of azlib and here, (2, 3): three times, in turn.
+
+    state: a folder with azlib in it, or anything that git knows as a commit.
+    """
+    with ExitStack() as stack:
+        other = Path(state)
+        if not (other / "azlib").is_dir():
+            other = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "azlib"
+            git = ["git", "-C", str(ROOT), "worktree"]
+            subprocess.run([*git, "add", "--detach", str(other), state], check=True, stdout=DEVNULL)
+            stack.callback(subprocess.run, [*git, "remove", "--force", str(other)], check=True)
+        found: list[list[dict]] = [[], []]
+        for _ in range(3):
+            for results, folder in zip(found, (other.resolve(), ROOT), strict=True):
+                done = subprocess.run(
+                    [sys.executable, str(ROOT / "tests" / "timed.py"), str(count)],
+                    env=os.environ | {"PYTHONPATH": str(folder)},
+                    check=True,
+                    stdout=PIPE,
+                )
+                results.append(json.loads(done.stdout))
+    names = found[0][0]
+    return {name: np.array([[row[name] for row in rows] for rows in found]) for name in names}
+
+
 _COLD = """
 import azlib, torch
 from torch import nn
@@ -362,11 +374,24 @@ azlib.score(model, (8, 3, 16, 16), blocks=["0", "1"])
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few architectures, for a try")
-    parser.add_argument("--profile", action="store_true", help="only where the time goes")
+    parts = (*PARTS, "runtimes", "bench_profile")
+    parser.add_argument("--only", nargs="*", default=parts, help=f"some of {', '.join(parts)}")
+    parser.add_argument("--against", help="another state of azlib to compare with (commit, folder)")
     parser.add_argument("--figures", type=Path, default=ROOT / "figures", help="output folder")
     options = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
-        if not options.profile:
-            main(options.quick, options.figures)
-            write_runtimes(1 if options.quick else 5, options.figures)
-        write_profile(3 if options.quick else 30, options.figures)
+    if wrong := set(options.only) - set(parts):
+        parser.error(f"no such part: {', '.join(wrong)}")
+    with suppress(KeyboardInterrupt):
+        bench = Bench(options.quick)
+        for part in options.only:
+            if part in PARTS:
+                getattr(bench, part)()
+        if options.against:
+            bench.against(options.against)
+        if bench.rows:
+            bench.write(options.figures, whole=set(PARTS) <= set(options.only))
+        for part, function, count in (("runtimes", runtimes, 3), ("bench_profile", profile, 30)):
+            if part in options.only:
+                table, _ = alone(function, 1 if options.quick else count)
+                print(table.to_string(index=False))
+                print("wrote", exhibits.write(part, options.figures, table))

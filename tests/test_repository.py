@@ -24,7 +24,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 ISLANDS = [  # from the ground up: an island imports from itself and from those before it
     {"errors", "assemblies"},
     {"files", "aggregation", "layouts", "running", "own_code"},
-    {"block_finder"},
+    {"block_finder", "tape"},
     {"trace"},
     {"settings"},
     {"inputs"},

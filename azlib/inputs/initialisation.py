@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from math import sqrt
+from math import prod, sqrt
 
 import torch
 from torch import Tensor, nn
 
 from azlib.errors import AzlibError, unknown
+from azlib.running import modules
 
 Draw = Callable[[Tensor, tuple[int, int], "torch.Generator | None"], Tensor]
 """Fills a weight, given its fan-in and fan-out and a random stream."""
@@ -68,10 +69,13 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
     if method not in draws:
         raise unknown("initialisation", method, draws)
     draw = draws[method]
-    for module in model.modules():
+    for module in modules(model):
+        if not module._parameters:  # most modules have none of their own
+            continue
         if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
-            receptive = module.weight[0, 0].numel()
-            fans = (module.weight.shape[1] * receptive, module.weight.shape[0] * receptive)
+            out, into, *kernel = module.weight.shape
+            receptive = prod(kernel)
+            fans = (into * receptive, out * receptive)
             _fill(module.weight, draw, fans, generator)
             if module.bias is not None and method == "default":
                 _fill(module.bias, draw, fans, generator)
@@ -82,7 +86,7 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
                 module.weight.fill_(1.0)
             if module.bias is not None:
                 module.bias.zero_()
-        elif module._parameters:  # most modules have none of their own
+        else:
             for name, parameter in module.named_parameters(recurse=False):
                 if _is_layer_scale(name, parameter):
                     parameter.fill_(1.0)

@@ -20,7 +20,7 @@ from azlib.inputs import generator
 from azlib.inputs.images import batch as source_batch
 from azlib.inputs.initialisation import inherit, initialise
 from azlib.proxies.registry import Proxy
-from azlib.running import differentiable, forward, logits_of, unfused
+from azlib.running import differentiable, forward, logits_of, modules, unfused
 from azlib.settings import BY_NETWORK, ScoreSettings
 from azlib.trace import Trace, trace
 
@@ -132,7 +132,7 @@ class Probe:
 
     @cached_property
     def _modules(self) -> list[nn.Module]:
-        return list(self.model.modules())
+        return modules(self.model)
 
     def _draw(self, method: str) -> None:
         """Gives the model the weights of an initialisation, or those of its space's supernet."""

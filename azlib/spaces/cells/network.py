@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from azlib.spaces.cells.text import EDGES, live
+from azlib.tape import Layers, TapedBlock
 
 Maker = Callable[[int, str], nn.Module]
 """Makes the module of an edge from the node that it leaves and the name of its operation."""
@@ -31,19 +31,19 @@ class Zero(nn.Module):
         return zeros[:, :, :: self.stride, :: self.stride].repeat(1, self.widening, 1, 1)
 
 
-class AfterReLU(nn.Module, ABC):
+class AfterReLU(TapedBlock):
     """An operation that begins with a ReLU, which edges that leave the same node can share."""
 
     def __init__(self) -> None:
         super().__init__()
         self.relu = nn.ReLU()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.after_relu(self.relu(x))
+    def run(self, layers: Layers, x: Any) -> Any:
+        return self.after_relu(layers, layers(self.relu, x))
 
-    @abstractmethod
-    def after_relu(self, x: Tensor) -> Tensor:
+    def after_relu(self, layers: Layers, x: Any) -> Any:
         """What follows the ReLU."""
+        raise NotImplementedError
 
 
 class ReLUConvBN(AfterReLU):
@@ -54,8 +54,8 @@ class ReLUConvBN(AfterReLU):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(outputs)
 
-    def after_relu(self, x: Tensor) -> Tensor:
-        return self.bn(self.conv(x))
+    def after_relu(self, layers: Layers, x: Any) -> Any:
+        return layers(self.bn, layers(self.conv, x))
 
 
 class Cell(nn.Module):
@@ -74,7 +74,7 @@ class Cell(nn.Module):
         return nodes[3]
 
 
-class LeanCell(nn.Module):
+class LeanCell(TapedBlock):
     """A cell that computes the same as `Cell` at initialisation, with less work.
 
     Dead edges are not built: what leaves them is zero until a normalisation layer learns a shift.
@@ -92,20 +92,17 @@ class LeanCell(nn.Module):
         if not self.edges:
             self.none = make(0, "none")  # what a cell without any path returns
 
-    def forward(self, x: Tensor) -> Tensor:
-        nodes: dict[int, Tensor] = {0: x}
-        shared: dict[tuple[int, str], Tensor] = {}
-
-        def once(i: int, name: str, function: Callable[[Tensor], Tensor]) -> Tensor:
-            if (i, name) not in shared:
-                shared[i, name] = function(nodes[i])
-            return shared[i, name]
-
-        for i, j, name in self.operations:
+    def run(self, layers: Layers, x: Any) -> Any:
+        nodes = {0: x}
+        shared: dict[tuple[int, str], Any] = {}
+        for i, j, name in self.operations:  # those that lead to a node precede those that leave it
             edge = self.edges[f"{i}to{j}"]
+            key = i, "relu" if isinstance(edge, AfterReLU) else name
+            if key not in shared:
+                read = layers.kept(nodes[i])
+                shared[key] = layers.relu(read) if key[1] == "relu" else layers(edge, read)
+            y = shared[key]
             if isinstance(edge, AfterReLU):
-                y = edge.after_relu(once(i, "relu", torch.relu))
-            else:
-                y = once(i, name, edge)
-            nodes[j] = nodes[j] + y if j in nodes else y
-        return nodes[3] if 3 in nodes else self.none(x)
+                y = edge.after_relu(layers, y)
+            nodes[j] = layers.add(nodes[j], y) if j in nodes else y
+        return nodes[3] if 3 in nodes else layers(self.none, x)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from azlib.layouts import FIRST
 from azlib.spaces.mobilenetv2.text import Block, Convolution, Half, Residual
 from azlib.spaces.moulds import make
+from azlib.tape import Layers, TapedBlock
 
 
 def _conv_bn(
@@ -44,7 +46,7 @@ class SqueezeExcitation(nn.Module):
         return x * self.gate(x)
 
 
-class InvertedBottleneck(nn.Module):
+class InvertedBottleneck(TapedBlock):
     """Widens, convolves each channel, narrows, adds the shortcut and applies a ReLU.
 
     It maps (B, inputs, H, W) to (B, out, ceil(H/stride), ceil(W/stride)). The depthwise convolution
@@ -73,8 +75,8 @@ class InvertedBottleneck(nn.Module):
         )
         self.relu = nn.ReLU()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.main(x) + self.shortcut(x))
+    def run(self, layers: Layers, x: Any) -> Any:
+        return layers(self.relu, layers.add(layers(self.main, x), layers(self.shortcut, x)))
 
 
 class Network(nn.Module):

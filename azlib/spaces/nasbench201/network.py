@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from azlib.spaces.cells.network import Cell, LeanCell, ReLUConvBN, Zero
 from azlib.spaces.cells.text import KERNELS
 from azlib.spaces.moulds import make, repeat
 from azlib.spaces.nasbench201.text import CELLS_PER_STAGE, CHANNELS, parse
+from azlib.tape import Layers, TapedBlock
 
 
 def operation(channels: int, lean: bool, source: int, name: str) -> nn.Module:
@@ -58,7 +60,7 @@ def _inverse_counts(height: int, width: int, dtype: torch.dtype, device: torch.d
     return (1.0 / counts.double()).to(dtype).to(device)
 
 
-class ReductionBlock(nn.Module):
+class ReductionBlock(TapedBlock):
     """The block between two stages, which halves the resolution and doubles the channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -70,8 +72,8 @@ class ReductionBlock(nn.Module):
             nn.Conv2d(inputs, outputs, 1, bias=False),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(x) + self.b(self.a(x))
+    def run(self, layers: Layers, x: Any) -> Any:
+        return layers.add(layers(self.shortcut, x), layers(self.b, layers(self.a, x)))
 
 
 def _stem(channels: int) -> nn.Sequential:

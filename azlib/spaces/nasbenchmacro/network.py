@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from azlib.layouts import FIRST
 from azlib.spaces.moulds import make
-from azlib.spaces.nasbenchmacro.text import LAST_CHANNELS, STEM_CHANNELS, Bottleneck, layers
+from azlib.spaces.nasbenchmacro.text import LAST_CHANNELS, STEM_CHANNELS, Bottleneck
+from azlib.spaces.nasbenchmacro.text import layers as layers_of
+from azlib.tape import Layers, TapedBlock
 
 
 def _conv_bn(
@@ -22,7 +26,7 @@ def _conv_bn_relu(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(*_conv_bn(inputs, outputs, kernel), nn.ReLU())
 
 
-class InvertedBottleneck(nn.Module):
+class InvertedBottleneck(TapedBlock):
     """1×1 convolution, depth-wise convolution, 1×1 convolution; and a shortcut where sizes stay.
 
     Each convolution has a batch normalisation, and the first two have a ReLU behind it.
@@ -37,10 +41,11 @@ class InvertedBottleneck(nn.Module):
         self.relu = nn.ReLU()
         self.shortcut = stride == 1 and inputs == outputs
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.depthwise(self.relu(self.expand(x))))
-        y = self.project(y)
-        return x + y if self.shortcut else y
+    def run(self, layers: Layers, x: Any) -> Any:
+        y = layers(self.relu, layers(self.expand, x))
+        y = layers(self.relu, layers(self.depthwise, y))
+        y = layers(self.project, y)
+        return layers.add(x, y) if self.shortcut else y
 
 
 class Network(nn.Module):
@@ -56,7 +61,7 @@ class Network(nn.Module):
         self.stem = make(_conv_bn_relu, 3, STEM_CHANNELS, 3, channels_last=True)
         blocks: list[nn.Module] = []
         channels = STEM_CHANNELS
-        for inputs, channels, stride, operation in layers(arch):
+        for inputs, channels, stride, operation in layers_of(arch):
             if operation is None:
                 blocks.append(make(_conv_bn, inputs, channels, 1, stride, channels_last=True))
             else:

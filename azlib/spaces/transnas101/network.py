@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from azlib.spaces.cells.network import AfterReLU, Cell, LeanCell, ReLUConvBN, Ze
 from azlib.spaces.cells.text import KERNELS
 from azlib.spaces.moulds import make
 from azlib.spaces.transnas101.text import CELLS, STEM_CHANNELS, parse
+from azlib.tape import Layers
 
 
 class FactorisedReduction(AfterReLU):
@@ -27,7 +29,10 @@ class FactorisedReduction(AfterReLU):
         self.beside = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
         self.bn = nn.BatchNorm2d(outputs)
 
-    def after_relu(self, x: Tensor) -> Tensor:
+    def after_relu(self, layers: Layers, x: Any) -> Any:
+        return layers(self._reduced, x)
+
+    def _reduced(self, x: Tensor) -> Tensor:
         shifted = nn.functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
         return self.bn(torch.cat([self.here(x), self.beside(shifted)], dim=1))
 
