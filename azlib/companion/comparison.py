@@ -71,6 +71,8 @@ def compare(
         times: milliseconds by proxy.
     """
     rows = []
+    # The accuracies say which architectures count: there are fewer of them than scores.
+    known = {name: truth[[arch in archs for arch in truth.index]] for name, archs in sets.items()}
     for dataset in truth:
         for method in compared:
             joined = methods.join(method.proxies, frames[dataset])
@@ -79,7 +81,7 @@ def compare(
                 "input": methods.fed(method.proxies, frames[dataset]),
             }
             for name, archs in sets.items():
-                part = agreement.by_seed(joined[joined["arch"].isin(archs)], truth[dataset])
+                part = agreement.by_seed(joined, known[name][dataset])
                 pairs = [(method.score(frame), accuracies) for frame, accuracies in part]
                 row: dict[str, Any] = {"method": method.name, "dataset": dataset}
                 row |= {"architectures": name} | about
