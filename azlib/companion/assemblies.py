@@ -21,7 +21,7 @@ from scipy.stats import norm
 from azlib.aggregation import ASSEMBLIES, rank
 from azlib.companion.agreement import difference
 from azlib.companion.methods import Method
-from azlib.companion.metrics import kendall, kendall_interval, ndcg, selected, spearman
+from azlib.companion.metrics import correlation, kendall, ndcg, selected
 from azlib.errors import AzlibError, unknown
 from azlib.scoring.files import COMMITTED, load_nearest
 from azlib.spaces.base import EnumerableSpace
@@ -62,12 +62,14 @@ def log_ranks(scored: Iterable[pd.DataFrame], archs: Sequence[str]) -> pd.DataFr
         proxies = [c for c in frame if c not in ("arch", "seed") and not c.startswith("seconds")]
         if twice := sorted(set(proxies) & set(columns)):
             raise AzlibError(f"two groups of scores hold {', '.join(twice)}: leave one out")
-        seeds = [rows.set_index("arch") for _, rows in frame.groupby("seed")]
-        for rows in seeds:
-            if missing := len(index.difference(rows.index)):
+        seeds = []
+        for _, rows in frame.groupby("seed"):
+            at = pd.Index(rows["arch"]).get_indexer(index)
+            if missing := (at < 0).sum():
                 raise AzlibError(f"{missing} of {len(index)} architectures have no {proxies[0]}")
+            seeds.append(rows.iloc[at])
         for proxy in proxies:
-            ranks = [rank(rows.loc[index, proxy]) for rows in seeds]
+            ranks = [rank(rows[proxy]) for rows in seeds]
             columns[proxy] = np.mean([np.log(r / len(index)) for r in ranks], axis=0)
     return pd.DataFrame(columns, index=index)
 
@@ -86,13 +88,13 @@ def evaluate(
     """How an assembly ranks: kendall_tau with its 95 % interval tau_low, tau_high, spearman_rho,
     ndcg of the first `positions`, n, and the architecture it puts first with its accuracy in %."""
     scores, accuracies = score(logs, members), accuracies.loc[logs.index]
-    low, high = kendall_interval(scores, accuracies)
+    found = correlation(scores, accuracies)
     best, accuracy = selected(scores, accuracies)
     return {
-        "kendall_tau": kendall(scores, accuracies),
-        "tau_low": low,
-        "tau_high": high,
-        "spearman_rho": spearman(scores, accuracies),
+        "kendall_tau": found.tau,
+        "tau_low": found.low,
+        "tau_high": found.high,
+        "spearman_rho": found.rho,
         "ndcg": ndcg(scores, accuracies, positions),
         "n": len(scores),
         "selected": best,
