@@ -43,8 +43,9 @@ def cluster(tmp_path_factory):
         )
         return processes[-1]
 
-    start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+    scheduler = start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
     while not file.exists():
+        assert scheduler.poll() is None, "the scheduler ended at once"
         time.sleep(0.05)
     from distributed import Client
 
@@ -76,7 +77,7 @@ def test_workers_may_die_and_arrive_late(cluster, tmp_path):
             start_worker()
             events.append("added one")
 
-    thread = threading.Thread(target=disturb)
+    thread = threading.Thread(target=disturb, daemon=True)  # so a sweep that fails ends the test
     thread.start()
     result = small(out, archs=ARCHS, chunk=2, scheduler=address)
     thread.join()
