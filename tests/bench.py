@@ -252,7 +252,8 @@ class Bench:
 
     def row(self, name: str, value: float, unit: str, **others: float) -> None:
         self.rows.append({"measurement": name, "value": value, "unit": unit, **others})
-        print(f"{name:<58}{value:>10.4g} {unit}", others or "", flush=True)
+        notes = "".join(f"  {key} {number:.4g}" for key, number in others.items())
+        print(f"{name:<58}{value:>10.4g} {unit}{notes}", flush=True)
 
     def measure(
         self, name: str, function: Callable, *arguments: Any, scale: float = 1.0, unit: str = "s"
@@ -331,7 +332,6 @@ class Bench:
 COLUMNS = ["measurement", "before", "value", "unit", "peak_mb"]
 UNITS = {
     "candidates of a search at the preset cpu": "per minute",
-    "whole space at quick, 2 processes": "s",
     "import azlib": "s",
     "azlib --help": "s",
 }
