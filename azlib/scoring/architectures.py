@@ -30,7 +30,12 @@ def sample(space: SearchSpace, count: int, archs: Iterable[str] | None = None) -
     everything = list(archs)
     if count > len(everything):
         raise AzlibError(f"sample={count}: expected 1 to {len(everything)} architectures")
-    return sorted(random.Random(0).sample(everything, count))
+    # Not `random.sample`: how that draws depends on the count, so that its samples are not nested.
+    rng = random.Random(0)
+    places: set[int] = set()
+    while len(places) < count:
+        places.add(rng.randrange(len(everything)))
+    return sorted(everything[place] for place in places)
 
 
 def _drawn(space: SearchSpace, count: int) -> list[str]:
