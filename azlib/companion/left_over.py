@@ -12,7 +12,7 @@ from scipy.stats import norm, pearsonr
 
 from azlib.aggregation import rank
 from azlib.companion.metrics import kendall
-from azlib.companion.places import frames, joined
+from azlib.companion.places import aligned, frames, joined
 from azlib.errors import AzlibError
 from azlib.scoring.files import COMMITTED
 
@@ -53,12 +53,13 @@ def _rest(values: NDArray[np.float64], base: NDArray[np.float64]) -> NDArray[np.
 
 def within_groups(scores: pd.Series, accuracies: pd.Series, groups: pd.Series) -> float:
     """Kendall's τ of architectures within groups only, in the mean over groups, each weighing as
-    many pairs as it has; NaN where no group can be ranked."""
+    many pairs as it has; NaN where no group can be ranked. The three are in the same order."""
+    values, truth = scores.to_numpy(), accuracies.to_numpy()
     taus, weights = [], []
-    for _, members in groups.groupby(groups):
+    for members in groups.groupby(groups).indices.values():
         if len(members) < 5:
             continue
-        tau = kendall(scores[members.index], accuracies[members.index])
+        tau = kendall(values[members], truth[members])
         if not np.isnan(tau):
             taus.append(tau)
             weights.append(len(members) * (len(members) - 1) / 2)
@@ -89,8 +90,8 @@ def left_over(
             table = joined(parts, [name, *HELD_FIXED])
             if table is None:
                 continue
-            table = table.loc[table.index.intersection(truth.index)]
-            accuracies, controls = truth.loc[table.index], table[list(HELD_FIXED)]
+            table, accuracies = aligned(table, truth)
+            controls = table[list(HELD_FIXED)]
             fifths = pd.qcut(table["live_macs"].rank(method="first"), 5, labels=False)
             alike = [*(table[held] for held in HELD_FIXED[1:]), fifths]
             groups = table.groupby(alike, dropna=False).ngroup()

@@ -194,7 +194,8 @@ def _extend(
     for step, child in zip(steps, children, strict=True):
         if child not in known:
             scores, failure = next(scored)
-            cost = {name: float(space.count(child)[name]) for name in ("macs", "params")}
+            counted = space.count(child)
+            cost = {name: float(counted[name]) for name in ("macs", "params")}
             known[child] = {"step": step, "structure": child, **scores, **cost}
             failures += [f"step {step}: {child}: {failure}"] if failure else []
         row = known[child]
