@@ -281,7 +281,7 @@ class Bench:
         self.row(name, small / fast, "ratio")
 
     def sweeps(self) -> None:
-        swept, few = (12, 12) if self.quick else (60, 200)
+        swept, few = (12, 12) if self.quick else (60, 600)
         archs = [cells(swept + workers) for workers in (1, 2)]
         one = self.measure(f"(c) sweep of {swept}, 1 process", time_sweep, 1, archs[0])
         two = self.measure(f"(c) sweep of {swept}, 2 processes", time_sweep, 2, archs[1])
