@@ -11,6 +11,7 @@ nobody listens to the layers of the network. Everywhere else they are modules li
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -253,7 +254,7 @@ class Session:
             return tape.pull_back(last, v, first)
 
 
-class TapedBlock(nn.Module):
+class TapedBlock(nn.Module, ABC):
     """A block that can run on a tape."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -263,9 +264,9 @@ class TapedBlock(nn.Module):
         plain: Tensor = self.run(_PLAIN, x)
         return plain
 
+    @abstractmethod
     def run(self, layers: Layers, x: Any) -> Any:
         """The output, computed by calling `layers` with parts of the block, and by its methods."""
-        raise NotImplementedError
 
 
 _PLAIN = Plain()

@@ -24,7 +24,7 @@ class _Slope(torch.autograd.Function):
         raise NotImplementedError("the derivative of the square's derivative is not implemented")
 
 
-class _Square(torch.autograd.Function):
+class SquareOf(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
         ctx.save_for_backward(x)
@@ -37,7 +37,7 @@ class _Square(torch.autograd.Function):
 
 class NoSecondDerivative(nn.Module):
     def forward(self, x):
-        return _Square.apply(x)
+        return SquareOf.apply(x)
 
 
 class Head(nn.Module):

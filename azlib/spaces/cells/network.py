@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -41,9 +42,9 @@ class AfterReLU(TapedBlock):
     def run(self, layers: Layers, x: Any) -> Any:
         return self.after_relu(layers, layers(self.relu, x))
 
+    @abstractmethod
     def after_relu(self, layers: Layers, x: Any) -> Any:
         """What follows the ReLU."""
-        raise NotImplementedError
 
 
 class ReLUConvBN(AfterReLU):
