@@ -8,7 +8,9 @@ import nbformat
 import pandas as pd
 import pytest
 from conftest import ROOT
+from jupyter_client.provisioning import KernelProvisionerFactory
 
+from azlib.companion import forked
 from azlib.companion.notebooks import parameters, run
 from azlib.errors import AzlibError
 
@@ -53,6 +55,14 @@ RUN_LIVE = {"entropy_by_block": 2e-3, "trainability": 2e-2, "own_space": 2e-2}
 """Exhibits of networks that the notebook runs: the last digit written depends on the processor."""
 TABLE4 = ["proxies", "aggregation", "dataset", "kendall_tau", "spearman_rho"]
 TABLE4 += ["tau_low", "tau_high", "seeds", "n"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked_kernels():
+    """As `make figures` runs them."""
+    forked.use()
+    yield
+    KernelProvisionerFactory.clear_instance()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -129,6 +139,24 @@ def test_a_run_is_quiet_and_takes_lists_and_dictionaries(tmp_path, capfd):
     source = write_notebook(tmp_path / "n.ipynb", "assert n == [1, {'a': None, 'b': [0.5, True]}]")
     run(source, tmp_path / "out.ipynb", {"n": [1, {"a": None, "b": [0.5, True]}]})
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_forked_kernel_is_like_a_new_one(tmp_path, monkeypatch):
+    source = write_notebook(
+        tmp_path / "n.ipynb",
+        "import os, sys, matplotlib\nprint(os.getcwd(), os.environ.get('HELD'), n)",
+        "print(matplotlib.get_backend(), __name__, '' in sys.path, 'torch' in sys.modules)",
+        "print(__import__('numpy').random.rand())",
+    )
+    said = []
+    for held in ("1", "2"):
+        monkeypatch.setenv("HELD", held)
+        run(source, tmp_path / "out.ipynb", {"n": 2})
+        cells = nbformat.read(tmp_path / "out.ipynb", 4).cells[2:]
+        said.append([cell.outputs[0].text for cell in cells])
+        assert said[-1][0] == f"{tmp_path} {held} 2\n"
+        assert said[-1][1] == "module://matplotlib_inline.backend_inline __main__ True True\n"
+    assert said[0][2] != said[1][2], "what is drawn without a seed differs, as in new processes"
 
 
 @pytest.mark.parametrize("value", [{1, 2}, [{1}], {1: 2}, {"a": b"x"}, (1, 2), 1j])

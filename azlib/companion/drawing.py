@@ -88,4 +88,6 @@ def _text(value: object) -> str:
         return value.to_csv(float_format="%.6g")
     if isinstance(value, Mapping):
         return "\n".join(f"{key}: {_text(held)}" for key, held in value.items())
+    if isinstance(value, list | tuple):  # not their `repr`: how that shows tables has settings
+        return "\n".join(map(_text, value))
     return repr(value)

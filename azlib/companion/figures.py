@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-from azlib.companion import benchmarks, data, notebooks
+from azlib.companion import benchmarks, data, forked, notebooks
 from azlib.companion.dependencies import code_of, digest
 from azlib.errors import AzlibError
 from azlib.settings import check_at_least
@@ -141,7 +141,8 @@ def make(
     if source and any("source" in task.values for task, _ in todo):
         data.check_official(source, say)
     failures = []
-    with ProcessPoolExecutor(workers, initializer=_alone) as pool:
+    many = len(todo) > workers
+    with ProcessPoolExecutor(workers, initializer=_alone, initargs=(many,)) as pool:
         running = {pool.submit(_run, task): (task, found) for task, found in todo}
         for future in as_completed(running):
             task, found = running[future]
@@ -171,13 +172,16 @@ def _longest_first(task: Task) -> int:
     return LONGEST.index(number) if number in LONGEST else len(LONGEST)
 
 
-def _alone() -> None:
+def _alone(many: bool) -> None:
     """Notebooks run side by side, so each has one thread; kernels inherit this.
 
-    And none of them waits for a network: what can be fetched has been.
+    And none of them waits for a network: what can be fetched has been. many: whether a process will
+    run several, so that it pays to import everything beforehand.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["OFFLINE"] = "1"
+    if many:
+        forked.use()
 
 
 def _run(task: Task) -> float:
