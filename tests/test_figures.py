@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from multiprocessing import forkserver
+
 import nbformat
 import pytest
 from conftest import ROOT
@@ -117,3 +119,12 @@ def test_every_notebook_has_its_exhibits_under_watch():
 def test_the_notebooks_that_take_longest_are_those_of_the_course():
     numbers = [path.stem.partition("-")[0] for path in (ROOT / "notebooks").glob("*.ipynb")]
     assert set(figures.LONGEST) <= set(numbers)
+
+
+def test_a_process_with_a_server_of_its_own_forks_another_that_has_none(project):
+    """As in these tests: sweeps start the server of `multiprocessing`, notebooks then run."""
+    forkserver.ensure_running()
+    ran: list[str] = []
+    folders = project / "notebooks", project / "build"
+    figures.make(*folders, source="analog-nasbench", workers=1, say=ran.append)
+    assert sorted(line.split(":")[0] for line in ran) == ["first", "second"]

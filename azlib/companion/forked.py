@@ -9,27 +9,29 @@ from __future__ import annotations
 import os
 import random
 import sys
+from contextlib import suppress
 from importlib.metadata import EntryPoint
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
-from typing import Any
+from typing import Any, cast
 
-from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 _NAME = "azlib-forked"
 _LAUNCHER = "ipykernel_launcher"
-_BACKEND = "module://matplotlib_inline.backend_inline"
 
 
 def use() -> None:
     """From now on, the kernels that this process starts are forked, where the system can.
 
-    The server begins to import at once, with the environment of this moment. For a process that has
-    not been forked itself from one that called this.
+    The server begins to import at once, with the environment of this moment. A process that was
+    itself forked from one with a server cannot have its own: its kernels start as usual.
     """
     if sys.platform == "linux":  # forks of macOS' own libraries crash
         forkserver.set_forkserver_preload([f"{__package__}.preloaded"])
-        forkserver.ensure_running()
+        with suppress(ChildProcessError):  # somebody else's server
+            forkserver.ensure_running()
         factory = KernelProvisionerFactory.instance()
         value = f"{__name__}:{ForkedKernel.__name__}"
         factory.provisioners[_NAME] = EntryPoint(_NAME, value, factory.GROUP_NAME)
@@ -45,8 +47,11 @@ class ForkedKernel(LocalProvisioner):
             return await super().launch_kernel(cmd, **kwargs)
         arguments = cmd[cmd.index(_LAUNCHER) + 1 :]
         self.cwd = kwargs.get("cwd") or os.getcwd()
-        self.process = _Process(arguments, self.cwd, dict(kwargs["env"]))
-        self.pid = self.process.pid
+        try:
+            process = _Process(arguments, self.cwd, dict(kwargs["env"]))
+        except ChildProcessError:  # somebody else's server
+            return await super().launch_kernel(cmd, **kwargs)
+        self.pid, self.process = process.pid, cast(Any, process)
         return self.connection_info
 
 
@@ -74,7 +79,6 @@ class _Process:
 
 def _serve(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
     """Makes a copy of the server the kernel that a new Python would have been."""
-    import matplotlib
     import numpy
     import torch
     from ipykernel.kernelapp import launch_new_instance
@@ -84,6 +88,6 @@ def _serve(arguments: list[str], folder: str, environment: dict[str, str]) -> No
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    os.environ["MPLBACKEND"] = matplotlib.rcParams["backend"] = _BACKEND  # read at its import
-    parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # ends with the server
-    launch_new_instance(argv=[*arguments, parent])
+    # What a new Python finds out when it imports: where pictures go, and whom to end with.
+    known = ("--IPKernelApp.matplotlib=inline", f"--IPKernelApp.parent_handle={os.getppid()}")
+    launch_new_instance(argv=[*arguments, *known])
