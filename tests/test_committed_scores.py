@@ -77,8 +77,8 @@ def test_a_file_covers_the_space_or_the_sample_that_the_manifest_names(entry):
         archs = list(space) if entry.sample is None else sample(space, entry.sample)
     if entry.unique:
         archs = list(dict.fromkeys(map(space.canonical, archs)))
-    for _, of_seed in files.read(path_of(entry)).groupby("seed"):
-        assert of_seed["arch"].tolist() == archs
+    for _, of_seed in files.read(path_of(entry)).groupby("seed"):  # a longer sample is appended
+        assert sorted(of_seed["arch"]) == sorted(archs)
 
 
 def test_files_of_a_benchmark_hold_its_networks(shared):

@@ -2,8 +2,9 @@
 
 A sweep writes one part file for each chunk of architectures (see `azlib.scoring.parts`). Running
 the same sweep again continues it; when all parts are there they become OUT, one Parquet file in the
-order of the list. A score depends on (architecture, settings, seed) alone, so neither order,
-chunks, the number of processes nor a pause can change it.
+order of the list. A sweep of more architectures adds rows to an OUT of fewer, behind those that it
+holds. A score depends on (architecture, settings, seed) alone, so neither order, chunks, the number
+of processes nor a pause can change it.
 """
 
 from __future__ import annotations
