@@ -77,6 +77,16 @@ def test_a_second_seed_is_added_to_the_file(reference, tmp_path):
     assert not both[both["seed"] == 2]["expressivity"].equals(reference["expressivity"])
 
 
+def test_more_architectures_are_added_behind_those_that_were_scored(reference, tmp_path):
+    out = tmp_path / "s.parquet"
+    some = ARCHS[1::2]
+    before = small(out, archs=some)
+    grown = small(out, archs=ARCHS)
+    assert grown["arch"].tolist() == some + [arch for arch in ARCHS if arch not in some]
+    assert grown[: len(some)].equals(before), "not scored again"
+    assert same(grown, reference)
+
+
 def test_killed_sweep_continues_without_loss_or_repetition(tmp_path):
     out = tmp_path / "s.parquet"
     listed = tmp_path / "archs.txt"
