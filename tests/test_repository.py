@@ -108,6 +108,17 @@ def test_islands_import_one_way():
             )
 
 
+def test_functions_are_short_and_take_few_parameters():
+    public = ("score", "rank")  # what a user calls has everything by name
+    for path in (ROOT / "azlib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                where = f"{path.name}: {node.name}"
+                assert node.end_lineno - node.lineno < 59, f"{where} has 60 lines or more"
+                few = len(node.args.args + node.args.kwonlyargs) <= 8
+                assert few or node.name in public, f"{where} takes more than eight parameters"
+
+
 def test_make_help_lists_every_target():
     shown = subprocess.run(
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -58,9 +58,8 @@ def score(
         batch, resolution: another number of inputs, other pixels along a side of images.
         seed: together with `architecture` it fixes weights, input and random signs.
         proxies: "az" for the four of AZ-NAS, or names of proxies or assemblies.
-        blocks: names of the modules whose outputs AZ-NAS reads; by default `model.primary_blocks`,
-            or else what `azlib.blocks(model)` finds. A dictionary maps names to the axis of their
-            channels, 1 or -1, where azlib would read it wrongly.
+        blocks: modules whose outputs AZ-NAS reads; by default `model.primary_blocks`, or what
+            `azlib.blocks(model)` finds. A dictionary maps names to the axis of channels, 1 or -1.
         macs: the complexity in multiply-accumulates per image, if it is already known.
         labelled_images: see `ScoreSettings`, or batches of your own [(images, labels), ...].
         architecture: text that identifies the network; by default its printed form.
@@ -71,23 +70,16 @@ def score(
 
     Raises:
         AzlibError: for a setting out of its range, an unknown proxy or block, an input that does
-            not fit, a device that is not there, and where no blocks can be found.
-
-    Warns (`AzlibWarning`) when the blocks that were found hold less than half of the network, and
-    when the batch will take minutes.
+            not fit, a device that is not there, and where no blocks can be found. It warns
+            (`AzlibWarning`) when these hold less than half of the network, and of long work.
     """
     copied = own_copy(model).cpu()
-    own = labelled_images if not isinstance(labelled_images, str) else None
-    settings = ScoreSettings(
-        tuple(names(proxies)),
-        default_shape(copied) if input_shape is None else input_shape,
-        init,
-        batch_statistics,
-        noise_source,
-        labelled_images if isinstance(labelled_images, str) else None,
-        device,
-        precision,
-    ).sized(batch, resolution)
+    own = None if isinstance(labelled_images, str) else labelled_images
+    source = labelled_images if isinstance(labelled_images, str) else None
+    shape = default_shape(copied) if input_shape is None else input_shape
+    of_network = (tuple(names(proxies)), shape, init, batch_statistics)
+    settings = ScoreSettings(*of_network, noise_source, source, device, precision)
+    settings = settings.sized(batch, resolution)
     key = repr(copied) if architecture is None else architecture
     return score_in_place(copied, key, seed, settings, blocks=blocks, macs=macs, batches=own).values
 

@@ -27,11 +27,15 @@ _NAME = r"\d{12}-\d{12}\.parquet"
 _ROWS_AT_ONCE = 65_536  # rows that are joined in memory
 
 
-def prepare(out: Path, done: set[Item]) -> Path:
-    """The folder of the parts, without what an earlier run left over.
+def prepare(out: Path, settings: FileSettings) -> tuple[Path, set[Item]]:
+    """The folder of the parts, without what an earlier run left over, and what OUT already holds.
 
-    done: what OUT itself already holds. Raises `AzlibError` if the folder cannot be made.
+    Raises `AzlibError` if the folder cannot be made, or OUT holds scores of other settings.
     """
+    done: set[Item] = set()
+    if out.exists():
+        check_settings(out, settings)
+        done = set(rows_held(out))
     parts = out.with_name(out.name + ".parts")
     try:
         parts.mkdir(parents=True, exist_ok=True)
@@ -43,7 +47,7 @@ def prepare(out: Path, done: set[Item]) -> Path:
     for path in files(parts):  # killed between joining the parts and removing them
         if done and done >= set(rows_held(path)):
             path.unlink()
-    return parts
+    return parts, done
 
 
 def files(parts: Path) -> list[Path]:

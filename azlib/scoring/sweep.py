@@ -80,12 +80,7 @@ def sweep(
     if out.suffix != ".parquet" or out.is_dir():
         raise AzlibError(f"cannot write scores to {out}: give a file name that ends in .parquet")
     archs = architectures.checked(space, archs, once=len(seeds) == 1 and not unique)
-    done: set[parts.Item] = set()
-    if out.exists():
-        parts.check_settings(out, held_as)
-        done = set(parts.rows_held(out))
-    folder = parts.prepare(out, done)
-
+    folder, done = parts.prepare(out, held_as)
     todo = (
         (arch, seed)
         for seed in seeds
