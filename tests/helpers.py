@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -63,3 +66,21 @@ def azlib(*arguments: object) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat")  # one that nobody has asked after stays as a zombie
+        return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def end_soon(*pids: int) -> bool:
+    """Whether all of these processes end within half a minute."""
+    patience = time.monotonic() + 30
+    while any(map(runs, pids)) and time.monotonic() < patience:
+        time.sleep(0.1)
+    return not any(map(runs, pids))

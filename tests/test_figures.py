@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from multiprocessing import forkserver
+from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import ROOT
+from helpers import end_soon
 from test_notebooks import EXHIBITS, write_notebook
 
 from azlib.companion import dependencies, figures
@@ -128,3 +133,26 @@ def test_a_process_with_a_server_of_its_own_forks_another_that_has_none(project)
     folders = project / "notebooks", project / "build"
     figures.make(*folders, source="analog-nasbench", workers=1, say=ran.append)
     assert sorted(line.split(":")[0] for line in ran) == ["first", "second"]
+
+
+def test_kernels_end_with_a_killed_command(project):
+    """Else they go on computing for nobody."""
+    for name in ("first", "second"):
+        code = f"import os, time\nopen('{name}.pid', 'w').write(str(os.getpid()))\ntime.sleep(600)"
+        write_notebook(project / "notebooks" / f"{name}.ipynb", code)
+    script = project / "script.py"
+    script.write_text(
+        "from azlib.companion import figures\n"
+        "if __name__ == '__main__':\n"
+        "    figures.make('notebooks', 'build', source='analog-nasbench', workers=1)\n"
+    )
+    command = subprocess.Popen([sys.executable, script], cwd=project)
+    said = project / "notebooks" / "first.pid"
+    while not (said.exists() and said.read_text()):
+        assert command.poll() is None, "it ended too early"
+        time.sleep(0.1)
+    kernel = int(said.read_text())
+    assert "forkserver" in Path(f"/proc/{kernel}/cmdline").read_text() or sys.platform != "linux"
+    command.kill()
+    command.wait()
+    assert end_soon(kernel)

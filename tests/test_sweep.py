@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import end_soon
 
 from azlib.errors import AzlibError
 from azlib.scoring import Execution, FileSettings, files, parts, recompute, sample, sweep
@@ -429,19 +429,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     script.write_text(ORPHAN)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.returncode == -9
-    worker, patience = int(done.stdout), time.monotonic() + 30
-    while _runs(worker) and time.monotonic() < patience:
-        time.sleep(0.1)
-    assert not _runs(worker)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat")  # one that nobody has asked after stays as a zombie
-        return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return False
+    assert end_soon(int(done.stdout))
 
 
 def test_images_are_looked_for_before_anything_is_scored(tmp_path):

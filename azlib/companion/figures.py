@@ -16,6 +16,7 @@ from typing import cast
 from azlib.companion import benchmarks, data, forked, notebooks
 from azlib.companion.dependencies import code_of, digest
 from azlib.errors import AzlibError
+from azlib.scoring.pool import end_with_parent
 from azlib.settings import check_at_least
 
 LONGEST = ("12", "24", "18", "13", "25", "08", "11", "04", "16", "05")
@@ -180,6 +181,7 @@ def _alone(many: bool) -> None:
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["OFFLINE"] = "1"
+    end_with_parent()
     if many:
         forked.use()
 

@@ -18,6 +18,8 @@ from typing import Any, cast
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
+from azlib.scoring.pool import end_with_parent
+
 _NAME = "azlib-forked"
 _LAUNCHER = "ipykernel_launcher"
 
@@ -88,6 +90,6 @@ def _serve(arguments: list[str], folder: str, environment: dict[str, str]) -> No
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    # What a new Python finds out when it imports: where pictures go, and whom to end with.
-    known = ("--IPKernelApp.matplotlib=inline", f"--IPKernelApp.parent_handle={os.getppid()}")
-    launch_new_instance(argv=[*arguments, *known])
+    end_with_parent()
+    # Where pictures go is what a new Python would find out when it imports matplotlib.
+    launch_new_instance(argv=[*arguments, "--IPKernelApp.matplotlib=inline"])

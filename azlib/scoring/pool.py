@@ -140,9 +140,8 @@ def _cluster(scheduler: str) -> Iterator:
         yield client
 
 
-def _follow_parent() -> None:
-    """In a worker: leaves Ctrl-C to the parent, and ends when the parent does, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def end_with_parent() -> None:
+    """In a process of `multiprocessing`: ends it when its parent ends, however that ends."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -151,3 +150,9 @@ def _follow_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """In a worker: leaves Ctrl-C to the parent, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
