@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from azlib.proxies.probe import Probe
@@ -28,6 +29,7 @@ def zico(probe: Probe) -> float:
 
 def _ratios(a: Tensor, b: Tensor) -> float:
     """Σ_k mean|g| / σ of two gradients, in float64: tiny σ make single terms large."""
-    a, b = a.double(), b.double()
-    spread = (a - b).abs()  # twice σ, as the numerator is twice the mean
-    return float(((a.abs() + b.abs()) / spread)[spread != 0].sum())
+    a, b = (g.to(torch.float64, copy=True) for g in (a, b))  # copies, which are written to
+    spread = (a - b).abs_()  # twice σ, as the numerator is twice the mean
+    ratios = a.abs_().add_(b.abs_()).div_(spread)
+    return float(ratios.masked_fill_(spread == 0, 0).sum())
