@@ -126,8 +126,8 @@ def test_the_notebooks_that_take_longest_are_those_of_the_course():
     assert set(figures.LONGEST) <= set(numbers)
 
 
-def test_a_process_with_a_server_of_its_own_forks_another_that_has_none(project):
-    """As in these tests: sweeps start the server of `multiprocessing`, notebooks then run."""
+def test_notebooks_run_where_something_else_started_the_server(project):
+    """As in these tests, where sweeps do: what is forked from them cannot have a server."""
     forkserver.ensure_running()
     ran: list[str] = []
     folders = project / "notebooks", project / "build"
@@ -152,7 +152,8 @@ def test_kernels_end_with_a_killed_command(project):
         assert command.poll() is None, "it ended too early"
         time.sleep(0.1)
     kernel = int(said.read_text())
-    assert "forkserver" in Path(f"/proc/{kernel}/cmdline").read_text() or sys.platform != "linux"
+    if sys.platform == "linux":
+        assert "forkserver" in Path(f"/proc/{kernel}/cmdline").read_text()
     command.kill()
     command.wait()
     assert end_soon(kernel)

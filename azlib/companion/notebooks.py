@@ -74,7 +74,7 @@ def run(notebook: str | Path, output: str | Path, values: Mapping[str, Any] | No
             str(notebook),
             str(draft),
             values,
-            resources={"metadata": {"path": str(notebook.parent)}},  # not `cwd`: it moves everybody
+            cwd=str(notebook.parent),
             progress_bar=False,
             log_output=False,
             extra_arguments=_QUIET_KERNEL,

@@ -77,9 +77,10 @@ def score(
     own = None if isinstance(labelled_images, str) else labelled_images
     source = labelled_images if isinstance(labelled_images, str) else None
     shape = default_shape(copied) if input_shape is None else input_shape
-    of_network = (tuple(names(proxies)), shape, init, batch_statistics)
-    settings = ScoreSettings(*of_network, noise_source, source, device, precision)
-    settings = settings.sized(batch, resolution)
+    chosen = tuple(names(proxies))
+    settings = ScoreSettings(
+        chosen, shape, init, batch_statistics, noise_source, source, device, precision
+    ).sized(batch, resolution)
     key = repr(copied) if architecture is None else architecture
     return score_in_place(copied, key, seed, settings, blocks=blocks, macs=macs, batches=own).values
 
