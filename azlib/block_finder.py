@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from azlib.errors import AzlibError
 from azlib.layouts import LAST, Witnesses
-from azlib.running import differentiable, forward, main_tensor
+from azlib.running import differentiable, forked_rng, forward, main_tensor
 
 _ENOUGH = 0.5  # a choice that holds less than this share of the network is warned of
 _Key = tuple[Any, int]  # a tensor in the graph: the node that made it, and which of its results
@@ -168,7 +168,7 @@ def find(model: nn.Module, inputs: Tensor) -> FoundBlocks:
     """
     was_training = {module: module.training for module in model.modules()}
     try:
-        with torch.random.fork_rng():
+        with forked_rng(inputs.device):
             model.eval()
             calls, output = _observe(model, inputs[:2])
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -51,6 +51,14 @@ def differentiable(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[N
     finally:
         for parameter, flag in flags:
             parameter.requires_grad = flag
+
+
+def forked_rng(device: str | torch.device) -> AbstractContextManager[None]:
+    """Inside, torch's own random numbers may be drawn; afterwards the streams are as before.
+
+    Those of other devices are not looked at: that would start CUDA on every GPU of the machine.
+    """
+    return torch.random.fork_rng([] if str(device) == "cpu" else [device])
 
 
 def forward(model: nn.Module, inputs: Tensor) -> Any:

@@ -86,7 +86,8 @@ class ScoreSettings:
             raise unknown("initialisation", self.init, (*BY_NETWORK, *INITIALISATIONS))
         if not isinstance(self.batch_statistics, bool):
             raise AzlibError(f"batch_statistics={self.batch_statistics!r}: expected True or False")
-        if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", str(self.device)):
+        object.__setattr__(self, "device", str(self.device))  # torch.device("cuda") is one too
+        if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", self.device):
             raise unknown("device", self.device, ("cpu", "cuda", "cuda:0"))
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
@@ -157,6 +158,19 @@ class ScoreSettings:
         labelled = self.labelled_images and self.labelled_images.partition("=")[0]
         noise = self.noise_source.partition("=")[0]
         return replace(self, noise_source=noise, labelled_images=labelled)
+
+    def with_folders(self, images: Iterable[str]) -> ScoreSettings:
+        """The inverse of `without_folders`, where the user says again where images are kept.
+
+        images: sources of images with their places, such as "cifar10=FOLDER".
+        """
+        places = {source.partition("=")[0]: source for source in images}
+        labelled = self.labelled_images
+        return replace(
+            self,
+            noise_source=places.get(self.noise_source, self.noise_source),
+            labelled_images=labelled and places.get(labelled, labelled),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON knows them: lists for tuples. Single precision goes without saying."""

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from azlib.block_finder import Features, FoundBlocks, find
 from azlib.errors import AzlibError, unknown
 from azlib.layouts import FIRST, LAST, Witnesses
-from azlib.running import differentiable, forward, main_tensor, modules, with_main_tensor
+from azlib.running import (
+    differentiable,
+    forked_rng,
+    forward,
+    main_tensor,
+    modules,
+    with_main_tensor,
+)
 from azlib.tape import Session, taping
 
 
@@ -50,7 +57,8 @@ class Trace:
         """For each block, the eigenvalues of its covariance divided by their sum (Eq. 3).
 
         Shape (C_l,), or (N,) where there are fewer positions: the missing ones are zeros.
-        All NaN where the features are constant. Round-off can leave tiny negative shares.
+        All NaN where the covariance is zero; that of constant features may be round-off instead,
+        which can also leave tiny negative shares.
         """
         values = _batched(torch.linalg.eigvalsh, self.covariances)
         return [v / v.sum() for v in values]
@@ -199,7 +207,7 @@ class _Run:
         if not parameters:
             return False
         with (
-            torch.random.fork_rng(),
+            forked_rng(parameters[0].device),
             differentiable(self.module, parameters),
             self.lowered(),
             taping(None),

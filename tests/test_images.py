@@ -14,7 +14,11 @@ from torch.nn import functional as F
 
 from azlib.errors import AzlibError
 from azlib.inputs import images
+from azlib.scoring import Execution, Reference, recompute, sample, sweep
+from azlib.settings import ScoreSettings
+from azlib.spaces.nasbench201 import NASBench201
 
+HERE = Execution(workers=1, progress=False)
 MEAN = {
     "cifar10": ([125.3, 123.0, 113.9], [63.0, 62.1, 66.7]),
     "cifar100": ([129.3, 124.1, 112.4], [68.2, 65.4, 70.4]),
@@ -471,3 +475,21 @@ def test_gaussian_source_is_noise_with_random_labels():
     x, y = images.batch("gaussian", (512, 3, 16, 16), 7, torch.Generator().manual_seed(0))
     assert abs(float(x.mean())) < 0.01 and float(x.std()) == pytest.approx(1, abs=0.01)
     assert sorted(y.unique().tolist()) == list(range(7))
+
+
+def test_scores_on_real_images_are_checked_and_compared_again(released, tmp_path):
+    """A file names its images but not their place, which has to be given again."""
+    source, space = f"cifar10={released[0] / 'bin'}", NASBench201()
+    archs = sample(space, 3)
+    settings = ScoreSettings.for_space(space, batch=4, resolution=8, proxies=("synflow", "snip"))
+    settings = settings.changed(labelled_images=source)
+    path = sweep(space, tmp_path / "s.parquet", settings, archs=archs, execution=HERE)
+    assert recompute(path, 1, images=[source]) == (1, 0.0)
+    with pytest.raises(AzlibError, match=r"s\.parquet cannot be checked: .*unknown source of imag"):
+        recompute(path, 1)
+    value = Reference.load(path, images=[source]).score_architecture(space, archs[0])
+    made = Reference.of_space(space, 3, settings=settings, execution=HERE)
+    assert made.score_architecture(space, archs[0]) == value
+    assert Reference.load(made.save(tmp_path / "r.parquet")).settings.score.labelled_images == (
+        "cifar10"
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import oracle
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 import torch
 from helpers import KEEP_WEIGHTS, scored
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import azlib
 from azlib.errors import AzlibError
@@ -17,6 +19,7 @@ from azlib.inputs import generator
 from azlib.inputs.initialisation import DRAWS, initialise
 from azlib.proxies import Probe, names
 from azlib.proxies.az import deviation, entropy, under_rule
+from azlib.proxies.models import default_shape
 from azlib.settings import INITIALISATIONS
 from azlib.spaces import nasbench201 as nb
 from azlib.trace import Trace, signs, trace
@@ -222,13 +225,71 @@ def test_odd_sizes_are_padded_not_refused():
         (lambda: azlib.score(Tiny(), (16, 3, 16.5, 16)), "expected positive integers"),
         (lambda: azlib.score(Tiny(), SHAPE, proxies="expresivity"), "mean 'expressivity'"),
         (lambda: azlib.score(Tiny(), SHAPE, init="kaiming"), "unknown initialisation"),
+        (lambda: azlib.score(Tiny(), SHAPE, device="mps"), "unknown device 'mps'"),
+        (
+            lambda: azlib.score(nn.Sequential(nn.LazyConv2d(4, 3)), SHAPE),
+            "lazy layers.*run it once",
+        ),
         (lambda: azlib.rank([Tiny()], SHAPE), "at least 2"),
+        (lambda: azlib.rank([Tiny(), Tiny()], batchh=3), "'batchh'. Did you mean 'batch'"),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, message):
     with pytest.raises(AzlibError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("computed", [weight_norm, spectral_norm])
+def test_weights_that_are_computed_from_others_are_drawn_anew(computed):
+    def build():
+        net = Tiny()
+        computed(net.a[0])
+        return net
+
+    first, second = (azlib.score(build(), SHAPE, architecture="one") for _ in range(2))
+    assert first == pytest.approx(second)  # spectral norms are iterated from a random vector
+    net, plain = build(), Tiny()
+    for network in (net, plain):
+        initialise(network, "plain_uni", generator(1, "one", "weights"))
+    if computed is weight_norm:
+        torch.testing.assert_close(net.a[0].weight, plain.a[0].weight)
+
+
+def test_weights_that_cannot_be_drawn_anew_are_said():
+    net = Tiny()
+    del net.a[0]._parameters["weight"]
+    net.a[0].weight = torch.ones(8, 3, 3, 3)  # as a hook leaves it
+    with pytest.raises(AzlibError, match=r"Conv2d is computed from others .*use init=None to keep"):
+        azlib.score(net, SHAPE)
+    assert azlib.score(net, SHAPE, init=None)["complexity"] > 0
+
+
+def test_double_precision_is_scored_in_single_and_devices_may_be_objects():
+    ours = azlib.score(Tiny(), SHAPE, architecture="one", device=torch.device("cpu"))
+    assert azlib.score(Tiny().double(), SHAPE, architecture="one") == ours
+
+
+def test_an_image_model_may_have_a_vocabulary():
+    """As BEiT has, whose pictures were cut into tokens while it was trained."""
+    net = Tiny()
+    net.config = SimpleNamespace(vocab_size=8192, image_size=16, num_channels=3)
+    net.main_input_name = "pixel_values"
+    assert default_shape(net) == (64, 3, 16, 16)
+    net.main_input_name = "input_ids"
+    assert default_shape(net) == (64, 128)
+
+
+def test_only_the_device_that_is_used_is_touched(monkeypatch):
+    def started(*_):
+        raise AssertionError("the random state of a GPU was read")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", started)
+    azlib.score(Tiny(), (4, 3, 16, 16), blocks=["a", "b"], init=None)
+    with pytest.raises(AzlibError, match=r'PyTorch sees 2 here, the last is "cuda:1"'):
+        azlib.score(Tiny(), SHAPE, device="cuda:2")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

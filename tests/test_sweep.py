@@ -132,10 +132,10 @@ def test_resuming_with_another_list_or_settings_is_refused(tmp_path):
 
 
 class Fragile(nb.NASBench201):
-    """A space with one architecture that cannot be built."""
+    """A space with two architectures that cannot be built."""
 
     def build(self, arch, resolution=None):
-        if arch == ARCHS[4]:
+        if arch in (ARCHS[4], ARCHS[5]):
             raise RuntimeError("no such luck")
         return super().build(arch, resolution)
 
@@ -145,8 +145,8 @@ def test_a_failing_architecture_is_listed_and_the_sweep_goes_on(tmp_path, capfd)
     archs = [ARCHS[1], ARCHS[4], ARCHS[3]]
     frame = small(out, space=Fragile(cost_resolution=8), archs=archs)
     assert frame["expressivity"].isna().tolist() == [False, True, False]
-    shown = capfd.readouterr().out
-    assert "no such luck" in shown and "1 architectures failed" in shown
+    out_text, shown = capfd.readouterr()
+    assert "no such luck" in shown and "1 architectures failed" in shown and not out_text
     sheet = json.loads((tmp_path / "s.json").read_text())
     assert sheet["failed"] == 1 and sheet["rows"] == 3
 
@@ -221,9 +221,67 @@ def test_a_file_with_other_columns_is_refused_and_kept(tmp_path):
 def test_nothing_new_leaves_file_and_datasheet_alone(tmp_path):
     out = tmp_path / "s.parquet"
     small(out, archs=ARCHS[:2])
-    (tmp_path / "s.json").write_text("as it was")
+    sheet = tmp_path / "s.json"
+    before = out.stat().st_mtime_ns, sheet.stat().st_mtime_ns
     small(out, archs=ARCHS[:2])
-    assert (tmp_path / "s.json").read_text() == "as it was"
+    assert (out.stat().st_mtime_ns, sheet.stat().st_mtime_ns) == before
+    sheet.unlink()  # as after a run that was killed before it wrote it
+    small(out, archs=ARCHS[:2])
+    assert json.loads(sheet.read_text())["rows"] == 2
+
+
+def test_parts_of_a_longer_list_are_not_joined(tmp_path):
+    out, folder = tmp_path / "s.parquet", tmp_path / "s.parquet.parts"
+    part = small(tmp_path / "part.parquet", archs=ARCHS[2:4])
+    folder.mkdir()
+    (folder / "000000000002-000000000004.parquet").write_bytes(
+        (tmp_path / "part.parquet").read_bytes()
+    )
+    with pytest.raises(AzlibError, match="holds other architectures than this sweep"):
+        small(out, archs=ARCHS[:2])
+    assert not out.exists()
+    assert same(small(out, archs=ARCHS[:4]).iloc[2:], part)
+
+
+def test_two_sweeps_into_one_file_are_refused(tmp_path):
+    out = tmp_path / "s.parquet"
+    settings = FileSettings(SPACE.name, ScoreSettings.for_space(SPACE))
+    with (
+        parts.opened(out, settings),
+        pytest.raises(AzlibError, match=r"another process is writing .*s\.parquet: wait for it"),
+    ):
+        small(out)
+    assert not list(tmp_path.iterdir())
+    small(out, archs=ARCHS[:2])
+
+
+def test_a_pause_before_failing_architectures_changes_nothing(tmp_path):
+    fragile, out = Fragile(cost_resolution=8), tmp_path / "s.parquet"
+    small(out, space=fragile, archs=ARCHS[1:4:2])
+    added = small(out, space=fragile, archs=[*ARCHS[1:4:2], *ARCHS[4:6]])
+    assert added["expressivity"].isna().tolist() == [False, False, True, True]
+
+
+def test_complexity_is_counted_at_the_size_of_the_images(tmp_path):
+    out = tmp_path / "s.parquet"
+    found = small(out, space=nb.NASBench201(), archs=ARCHS[:1], resolution=8)
+    assert found["complexity"].tolist() == [nb.count(ARCHS[0], 10, 8)["macs"]]
+    assert recompute(out) == (1, 0.0)
+
+
+def test_an_empty_stream_is_said(tmp_path):
+    with pytest.raises(AzlibError, match="no architectures to score: the stream is empty"):
+        small(tmp_path / "s.parquet", archs=iter(()))
+
+
+def test_one_process_writes_each_chunk_as_it_is_done(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(parts, "write", lambda path, *_: seen.append(path.name))
+    module = sys.modules["azlib.scoring.sweep"]
+    monkeypatch.setattr(module, "score_chunk", lambda *_: seen.append(1) or ([{}], []))
+    with pytest.raises(AzlibError, match="no architectures"):  # as nothing was written
+        small(tmp_path / "s.parquet", archs=ARCHS[:2], chunk=1)
+    assert [type(what) for what in seen] == [int, str, int, str]
 
 
 def test_unique_scores_each_network_once(tmp_path):
@@ -419,16 +477,17 @@ if __name__ == "__main__":
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 120)
         time.sleep(1)
-        os.kill(os.getpid(), 9)
+        END
 """
 
 
-def test_workers_end_with_a_killed_parent(tmp_path):
-    """Else they go on computing for nobody."""
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"])
+def test_workers_end_with_a_killed_and_a_stopped_parent(tmp_path, end):
+    """Else they go on computing for nobody, and a stopped command waits for them."""
     script = tmp_path / "orphan.py"
-    script.write_text(ORPHAN)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
-    assert done.returncode == -9
+    script.write_text(ORPHAN.replace("END", end))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
     assert end_soon(int(done.stdout))
 
 

@@ -14,8 +14,9 @@ from math import prod, sqrt
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
-from azlib.errors import AzlibError, unknown
+from azlib.errors import AzlibError, reason, unknown
 from azlib.running import modules
 
 Draw = Callable[[Tensor, tuple[int, int], "torch.Generator | None"], Tensor]
@@ -70,13 +71,16 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
         raise unknown("initialisation", method, draws)
     draw = draws[method]
     for module in modules(model):
-        if not module._parameters:  # most modules have none of their own
-            continue
+        if not module._parameters and "parametrizations" not in module._modules:
+            continue  # most modules have no weights of their own
         if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
             out, into, *kernel = module.weight.shape
             receptive = prod(kernel)
             fans = (into * receptive, out * receptive)
-            _fill(module.weight, draw, fans, generator)
+            if "weight" in module._parameters:
+                _fill(module.weight, draw, fans, generator)
+            else:
+                _assign(module, _fill(torch.empty_like(module.weight), draw, fans, generator))
             if module.bias is not None and method == "default":
                 _fill(module.bias, draw, fans, generator)
             elif module.bias is not None:
@@ -106,15 +110,32 @@ def inherit(model: nn.Module, seed: int) -> None:
     model.inherit(seed)  # type: ignore[operator]
 
 
+def _assign(module: nn.Module, weight: Tensor) -> None:
+    """Gives a layer a weight that it computes from others, as weight normalisation does.
+
+    Raises `AzlibError` where there is no way back from the weight to these others.
+    """
+    try:
+        if not is_parametrized(module, "weight"):
+            raise NotImplementedError("it is not made by torch.nn.utils.parametrizations")
+        module.weight = weight
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        raise AzlibError(
+            f"the weight of {type(module).__name__} is computed from others and cannot be drawn "
+            f"anew ({reason(error)}): use init=None to keep the weights of the network"
+        ) from error
+
+
 def _fill(
     values: Tensor, draw: Draw, fans: tuple[int, int], generator: torch.Generator | None
-) -> None:
+) -> Tensor:
     """Draws a tensor's values on the CPU in single precision, in the order of its indices."""
     on_cpu = values.device.type == "cpu" and values.dtype == torch.float32
     if on_cpu and values.is_contiguous():
         draw(values, fans, generator)
     else:
         values.copy_(draw(torch.empty(values.shape), fans, generator))
+    return values
 
 
 def _is_layer_scale(name: str, parameter: Tensor) -> bool:

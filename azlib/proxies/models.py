@@ -20,7 +20,8 @@ _TOKENS = 128  # the length of a text where the model does not set a shorter one
 def unwrapped(model: object) -> nn.Module:
     """The network inside `torch.compile`, `DataParallel` and `DistributedDataParallel`.
 
-    Raises `AzlibError` for what is no network, and for one without data (on the meta device).
+    Raises `AzlibError` for what is no network, and for one without data (on the meta device, or
+    with lazy layers that were not run yet).
     """
     if not isinstance(model, nn.Module):
         hint = f": make one, as in {model.__name__}()" if isinstance(model, type) else ""
@@ -28,6 +29,11 @@ def unwrapped(model: object) -> nn.Module:
     network: nn.Module = model
     while isinstance(inner := _wrapped_in(network), nn.Module):
         network = inner
+    if any(map(nn.parameter.is_lazy, network.parameters())):
+        raise AzlibError(
+            f"{type(network).__name__} has lazy layers, whose shapes are not known: run it once "
+            "on an input"
+        )
     if any(tensor.is_meta for tensor in [*network.parameters(), *network.buffers()]):
         raise AzlibError(
             f"{type(network).__name__} is on the meta device, so that its weights hold no numbers: "
@@ -58,11 +64,8 @@ def own_copy(model: nn.Module) -> nn.Module:
         ) from error
     for module in copied.modules():
         module._compiled_call_impl = None  # hooks do not see into compiled code
-    return copied.float() if any(_is_half(p) for p in copied.parameters()) else copied
-
-
-def _is_half(tensor: Tensor) -> bool:
-    return tensor.dtype in (torch.float16, torch.bfloat16)
+    other = any(p.is_floating_point() and p.dtype != torch.float32 for p in copied.parameters())
+    return copied.float() if other else copied
 
 
 def default_shape(model: nn.Module) -> tuple[int, ...]:
@@ -88,7 +91,8 @@ def _said_by(model: nn.Module) -> tuple[int, ...] | None:
     if isinstance(size, tuple | list) and size:
         return tuple(size)
     config = getattr(model, "config", None)
-    if isinstance(vocabulary := _get(config, "vocab_size"), int) and vocabulary > 0:
+    reads_images = getattr(model, "main_input_name", "") == "pixel_values"  # but may have tokens
+    if isinstance(size := _get(config, "vocab_size"), int) and size > 0 and not reads_images:
         longest = _get(config, "max_position_embeddings") or _get(config, "n_positions")
         return (min(_TOKENS, longest) if isinstance(longest, int) and longest > 0 else _TOKENS,)
     side = _get(config, "image_size")

@@ -17,6 +17,7 @@ from azlib.inputs.images import batch as source_batch
 from azlib.proxies.models import default_shape, noise_for, own_copy
 from azlib.proxies.probe import Probe, channels_last
 from azlib.proxies.registry import REGISTRY, names
+from azlib.running import forked_rng
 from azlib.settings import ScoreSettings, check_seed, check_shape
 
 
@@ -99,7 +100,7 @@ def score_in_place(
     replaced."""
     check_seed(seed)
     check_device(settings.device)
-    with one_thread(), torch.random.fork_rng():
+    with one_thread(), forked_rng(settings.device):
         if settings.device != "cpu":
             model.to(settings.device)
         inputs = channels_last(_noise(model, settings, generator(seed, architecture, "input")))
@@ -108,8 +109,6 @@ def score_in_place(
         values, seconds = {}, {}
         for name in names(settings.proxies):
             start = time.process_time()
-            # What the model itself draws, for example in dropout, is seeded too.
-            _seed_all(probe.stream("forward").initial_seed(), settings.device)
             values[name] = probe.run(REGISTRY[name])
             seconds[name] = time.process_time() - start
     return Scored(values, seconds)
@@ -149,14 +148,6 @@ def _noise(model: nn.Module, settings: ScoreSettings, rng: torch.Generator) -> T
     return source_batch(settings.noise_source, shape, 1000, rng)[0]  # images of any class
 
 
-def _seed_all(seed: int, device: str) -> None:
-    """`torch.manual_seed`, which takes a third of a millisecond, where a GPU is used."""
-    if device == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Inside, PyTorch computes on one thread, so that sums are always taken in the same order."""
@@ -170,5 +161,13 @@ def one_thread() -> Iterator[None]:
 
 def check_device(device: str) -> None:
     """Raises `AzlibError` for a GPU that PyTorch does not see here."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    name, _, number = str(device).partition(":")
+    if name != "cuda":
+        return
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not there:
         raise AzlibError(f'device="{device}" but PyTorch sees no GPU here: use device="cpu"')
+    if int(number or 0) >= there:
+        raise AzlibError(
+            f'device="{device}" but PyTorch sees {there} here, the last is "cuda:{there - 1}"'
+        )

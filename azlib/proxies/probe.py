@@ -20,10 +20,11 @@ from azlib.inputs import generator
 from azlib.inputs.images import batch as source_batch
 from azlib.inputs.initialisation import inherit, initialise
 from azlib.proxies.registry import Proxy
-from azlib.running import differentiable, forward, logits_of, modules, unfused
+from azlib.running import differentiable, forked_rng, forward, logits_of, modules, unfused
 from azlib.settings import BY_NETWORK, ScoreSettings
 from azlib.trace import Trace, trace
 
+_Norm = nn.modules.batchnorm._NormBase
 _LONG = 1e11  # multiply-accumulates of one pass of the batch, about a minute of scoring
 
 
@@ -52,7 +53,9 @@ class Probe:
     batches: Sequence[tuple[Tensor, Tensor]] | None = None
     _drawn: str | None = field(default=None, init=False)  # the weights that the model holds now
     _fresh: bool = field(default=False, init=False)  # whether nothing ran since it was prepared
-    _kept: dict[Callable, Any] = field(default_factory=dict, init=False)
+    _wanted: str | None = field(default=None, init=False)  # the initialisation of who asks now
+    _guest: bool = field(default=False, init=False)  # whether that is a proxy of the user's own
+    _kept: dict[tuple, Any] = field(default_factory=dict, init=False)
 
     def run(self, proxy: Proxy) -> float:
         """The value of one proxy, on the network as the proxy wants it.
@@ -60,8 +63,11 @@ class Probe:
         Raises `AzlibError` where it fails, where it returns anything but a number, and where a
         proxy of the user's own changes the weights, which the others would then read.
         """
-        self._fresh = False
         ours = proxy.comes_with_azlib
+        usual = self.settings.init
+        self._wanted = usual and (proxy.init or usual)
+        self._guest, self._fresh = not ours, False
+        self.seed_forward()
         if not (ours and proxy.shared):  # what those share has prepared it
             self.prepare(proxy.init)
         before = [] if ours else [parameter._version for parameter in self.model.parameters()]
@@ -100,12 +106,16 @@ class Probe:
             )
 
     def prepare(self, init: str | None = None) -> None:
-        """Draws the weights that a proxy asks for, and makes running statistics as good as new.
+        """Draws the weights that a proxy asks for, and undoes what passes did to the buffers.
 
         init: an initialisation, or None for that of the settings. Where the settings keep the
-        network's own weights (`init=None`), nothing is drawn whatever a proxy asks for.
+        network's own weights (`init=None`), nothing is drawn whatever a proxy asks for, and running
+        statistics become what they were; elsewhere they become as good as new.
         """
         usual = self.settings.init
+        with torch.no_grad():
+            for buffer, first in self._first_buffers:
+                buffer.copy_(first)
         wanted = init or usual
         if wanted is not None and usual is not None:
             if wanted != self._drawn:
@@ -114,17 +124,20 @@ class Probe:
                 self._draw(wanted)
                 self._drawn = wanted
             for module in self._modules:
-                if isinstance(module, nn.modules.batchnorm._NormBase):
+                if isinstance(module, _Norm):
                     module.reset_running_stats()
-        self._train(True)
+        self.train(True)
         self._fresh = True
 
-    def _prepare_once(self) -> None:
-        """`prepare` for what several proxies share, which the first of them may have done."""
-        if not self._fresh:
-            self.prepare()
+    def seed_forward(self) -> None:
+        """Seeds what the model itself draws while it runs, for example in dropout."""
+        seed = self.stream("forward").initial_seed()
+        if self.settings.device == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:  # takes a third of a millisecond
+            torch.manual_seed(seed)
 
-    def _train(self, mode: bool) -> None:
+    def train(self, mode: bool) -> None:
         """What `model.train` does, without looking for the modules again."""
         for module in self._modules:
             if module.training is not mode:
@@ -133,6 +146,21 @@ class Probe:
     @cached_property
     def _modules(self) -> list[nn.Module]:
         return modules(self.model)
+
+    @cached_property
+    def _first_buffers(self) -> list[tuple[Tensor, Tensor]]:
+        """The buffers that a pass may change, beside what they held at first.
+
+        Running statistics are not among them where they are reset.
+        """
+        reset = self.settings.init is not None
+        return [
+            (buffer, buffer.clone())
+            for module in self._modules
+            if module._buffers and not (reset and isinstance(module, _Norm))
+            for buffer in module._buffers.values()
+            if buffer is not None
+        ]
 
     def _draw(self, method: str) -> None:
         """Gives the model the weights of an initialisation, or those of its space's supernet."""
@@ -146,38 +174,58 @@ class Probe:
         return generator(self.seed, self.architecture, name)
 
     def once(self, function: Callable[[Probe], Any]) -> Any:
-        """function(self), computed for the first proxy that asks and kept for the others."""
-        if function not in self._kept:
-            self._prepare_once()
-            self._kept[function] = function(self)
-        return self._kept[function]
+        """function(self), computed for the first proxy that asks and kept for the others.
 
-    @cached_property
+        It finds the network as `prepare` leaves it, whoever asks and whatever ran before. Proxies
+        with another initialisation have values of their own.
+        """
+        key = function, self._wanted
+        if key not in self._kept:
+            self._kept[key] = self._between(function) if self._guest else self._now(function)
+        return self._kept[key]
+
+    def _now(self, function: Callable[[Probe], Any]) -> Any:
+        if not self._fresh:
+            self.prepare(self._wanted)
+        try:
+            return function(self)
+        finally:
+            self._fresh = False
+
+    def _between(self, function: Callable[[Probe], Any]) -> Any:
+        """function(self) while a proxy of the user's own runs, who must not notice."""
+        mode = self.model.training
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        with forked_rng(self.settings.device):
+            self.seed_forward()
+            self._fresh = self._guest = False
+            try:
+                return self._now(function)
+            finally:
+                self._guest = True
+                self.train(mode)
+                with torch.no_grad():
+                    for buffer, held in buffers:
+                        buffer.copy_(held)
+
+    @property
     def trace(self) -> Trace:
-        self._prepare_once()
-        blocks = self.blocks
-        if blocks is None and not hasattr(self.model, "primary_blocks"):
-            blocks = find(self.model, self.inputs)
-            _warn_of(blocks, self.inputs)
-        self._train(self.settings.batch_statistics)
-        dtype: torch.dtype = getattr(torch, self.settings.precision)
-        return trace(self.model, self.inputs, self.stream("signs"), blocks, dtype)
+        """Features and gradients at the primary blocks, which the proxies of AZ-NAS read."""
+        return self.once(_traced)
 
-    @cached_property
+    @property
     def cost(self) -> float:
         """Multiply-accumulates per image."""
-        if self.macs is not None:
-            return float(self.macs)
-        self._prepare_once()
-        return count_macs(self.model, self.inputs)
+        return float(self.macs) if self.macs is not None else self.once(_counted)
 
     @cached_property
     def classes(self) -> int:
         """K, the number of logits. Raises `AzlibError` unless the network returns (B, K), K > 1."""
-        self.model.eval()
+        mode = self.model.training
+        self.train(False)
         with torch.no_grad():
             output = forward(self.model, self.inputs[:2])
-        self.model.train()
+        self.train(mode)
         logits = logits_of(output)
         if logits is None or logits.dim() != 2 or logits.shape[1] < 2:
             shape = type(output).__name__ if logits is None else tuple(logits.shape)
@@ -200,6 +248,20 @@ class Probe:
             source, rng = self.settings.labelled_images or "patches", self.stream(f"images{number}")
             x, y = source_batch(source, tuple(self.inputs.shape), self.classes, rng)
         return channels_last(x).to(self.inputs.device), y.to(self.inputs.device)
+
+
+def _traced(probe: Probe) -> Trace:
+    model, settings, blocks = probe.model, probe.settings, probe.blocks
+    if blocks is None and not hasattr(model, "primary_blocks"):
+        blocks = find(model, probe.inputs)
+        _warn_of(blocks, probe.inputs)
+    probe.train(settings.batch_statistics)
+    dtype: torch.dtype = getattr(torch, settings.precision)
+    return trace(model, probe.inputs, probe.stream("signs"), blocks, dtype)
+
+
+def _counted(probe: Probe) -> float:
+    return count_macs(probe.model, probe.inputs)
 
 
 def _number(proxy: Proxy, value: object) -> float:

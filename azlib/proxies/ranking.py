@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import signature
 from typing import Any, cast
 
 import pandas as pd
@@ -74,6 +75,9 @@ def rank(
     if len(named) < 2:
         raise AzlibError(f"rank() compares networks: got {len(named)}, expected at least 2")
     weights = members(proxies)  # refuses unknown proxies before anything is computed
+    for name in settings:
+        if name not in (known := signature(score).parameters):
+            raise unknown("setting", name, known)
     frame = score_each(
         named, input_shape, blocks=blocks, proxies=proxies, progress=progress, **settings
     )

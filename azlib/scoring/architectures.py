@@ -27,7 +27,7 @@ def sample(space: SearchSpace, count: int, archs: Iterable[str] | None = None) -
         if not isinstance(space, EnumerableSpace):
             return _drawn(space, count)
         archs = space
-    everything = list(archs)
+    everything = list(dict.fromkeys(archs))
     if count > len(everything):
         raise AzlibError(f"sample={count}: expected 1 to {len(everything)} architectures")
     # Not `random.sample`: how that draws depends on the count, so that its samples are not nested.
@@ -56,10 +56,11 @@ def _drawn(space: SearchSpace, count: int) -> list[str]:
 
 
 def checked(space: SearchSpace, archs: Iterable[str] | None, once: bool) -> Iterable[str]:
-    """The architectures to score, each once.
+    """The architectures to score.
 
-    A list is checked whole before anything is scored; a stream as it passes, as it can be read only
-    once. once: whether the caller will read it only once.
+    A list is checked whole before anything is scored, and duplicates are left out; a stream is
+    checked as it passes, as it can be read only once and may be too long to remember.
+    once: whether the caller will read it only once.
     Raises `AzlibError` for a malformed architecture, an empty list, and a stream that would have to
     be read again.
     """

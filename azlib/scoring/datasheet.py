@@ -34,6 +34,15 @@ def write_datasheet(out: Path, settings: FileSettings) -> None:
         temporary.write_text(json.dumps(sheet, indent=2) + "\n")
 
 
+def describes(out: Path) -> bool:
+    """Whether the datasheet beside a score file is there, and is that of this very file."""
+    try:
+        sheet = json.loads(out.with_suffix(".json").read_text())
+        return bool(sheet["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest())
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
 def machine() -> dict[str, object]:
     """Versions of the packages that compute scores, of Python, and the processor."""
     return {

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from azlib.errors import AzlibError
@@ -23,31 +24,55 @@ from azlib.scoring.files import FileSettings, metadata, read_settings
 
 Item = tuple[str, int]
 """An architecture and a seed."""
+_LOCK = ".lock"
 _NAME = r"\d{12}-\d{12}\.parquet"
 _ROWS_AT_ONCE = 65_536  # rows that are joined in memory
 
 
-def prepare(out: Path, settings: FileSettings) -> tuple[Path, set[Item]]:
+@contextlib.contextmanager
+def opened(out: Path, settings: FileSettings) -> Iterator[tuple[Path, set[Item]]]:
     """The folder of the parts, without what an earlier run left over, and what OUT already holds.
 
-    Raises `AzlibError` if the folder cannot be made, or OUT holds scores of other settings.
+    Inside, no other process works on the same OUT. Raises `AzlibError` if one does, if the folder
+    cannot be made, and if OUT or a part holds scores of other settings.
     """
-    done: set[Item] = set()
-    if out.exists():
-        check_settings(out, settings)
-        done = set(rows_held(out))
     parts = out.with_name(out.name + ".parts")
     try:
         parts.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AzlibError(f"cannot create {parts}: {error.strerror}") from error
+    lock = FileLock(parts / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AzlibError(
+            f"another process is writing {out}: wait for it, or choose another output"
+        ) from None
+    except NotImplementedError:
+        pass  # a file system that knows no locks
+    try:
+        yield parts, _prepared(out, parts, settings)
+    finally:
+        with contextlib.suppress(OSError):  # parts, or something of the user's own, may lie there
+            (parts / _LOCK).unlink(missing_ok=True)
+            lock.release()
+            parts.rmdir()
+
+
+def _prepared(out: Path, parts: Path, settings: FileSettings) -> set[Item]:
+    """What OUT holds; removes from the parts what a killed run left over."""
+    done: set[Item] = set()
+    if out.exists():
+        check_settings(out, settings)
+        done = set(rows_held(out))
     for stale in parts.glob("*.tmp"):
         if stale.is_file():
             stale.unlink()
-    for path in files(parts):  # killed between joining the parts and removing them
-        if done and done >= set(rows_held(path)):
+    for path in files(parts) if done else ():
+        check_settings(path, settings)
+        if done >= set(rows_held(path)):  # killed between joining the parts and removing them
             path.unlink()
-    return parts, done
+    return done
 
 
 def files(parts: Path) -> list[Path]:
@@ -64,7 +89,10 @@ def rows_held(path: Path) -> list[Item]:
 def unfinished(
     items: Iterator[Item], parts: Path, chunk: int, settings: FileSettings, bar: tqdm
 ) -> Iterator[tuple[Path, list[Item]]]:
-    """Chunks of positions that no part covers; parts that exist are checked as they pass."""
+    """Chunks of positions that no part covers; parts that exist are checked as they pass.
+
+    Raises `AzlibError` for a part of other architectures than the items.
+    """
     ready = {int(path.stem.split("-")[0]): path for path in files(parts)}
     position = 0
     pending: list[Item] = []
@@ -73,7 +101,7 @@ def unfinished(
             if pending:
                 yield _name(parts, position, pending), pending
                 pending = []
-            held = _checked_rows(ready[position], items, settings)
+            held = _checked_rows(ready.pop(position), items, settings)
             position += held
             bar.update(held)
             if not bar.disable:
@@ -86,8 +114,10 @@ def unfinished(
         if pending and (item is None or len(pending) == chunk):
             yield _name(parts, position, pending), pending
             pending = []
-        if item is None:
+        if item is None and not ready:
             return
+        if item is None:
+            raise _of_others(next(iter(ready.values())))
 
 
 def _checked_rows(path: Path, items: Iterator[Item], settings: FileSettings) -> int:
@@ -95,11 +125,15 @@ def _checked_rows(path: Path, items: Iterator[Item], settings: FileSettings) -> 
     check_settings(path, settings)
     held = rows_held(path)
     if not held or held != list(itertools.islice(items, len(held))):
-        raise AzlibError(
-            f"{path} holds other architectures than this sweep: delete {path.parent} or choose "
-            "another output"
-        )
+        raise _of_others(path)
     return len(held)
+
+
+def _of_others(path: Path) -> AzlibError:
+    return AzlibError(
+        f"{path} holds other architectures than this sweep: delete {path.parent} or choose "
+        "another output"
+    )
 
 
 def _name(parts: Path, end: int, items: list[Item]) -> Path:
@@ -133,8 +167,6 @@ def join(out: Path, parts: Path, settings: FileSettings) -> bool:
                     batch = []
     for path in new:
         path.unlink()
-    with contextlib.suppress(OSError):  # something of the user's own may lie there
-        parts.rmdir()
     return bool(new)
 
 

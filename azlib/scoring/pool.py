@@ -65,6 +65,11 @@ class Execution:
         pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_follow_parent)
         try:
             yield pool
+        except BaseException:
+            # Nobody wants the rest, for which the command would wait otherwise.
+            for process in (pool._processes or {}).values():
+                process.terminate()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -89,6 +94,10 @@ class Execution:
                 f"{what} cannot be sent to processes, as {noting.unreachable[0]} is defined in a "
                 f"notebook, where they cannot import it: {advice}"
             )
+
+    def ahead(self, pool: Executor) -> int:
+        """How many tasks to hand out before the first is done: here each is done at once."""
+        return 1 if isinstance(pool, _ThisProcess) else 3 * self.width(pool)
 
     def width(self, pool: Executor) -> int:
         """How many tasks run at once; 64 where nobody knows."""

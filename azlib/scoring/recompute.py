@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,21 +28,26 @@ class Recomputed(NamedTuple):
 
 
 def recompute(
-    path: str | Path, count: int = 5, seed: int = 0, space: SearchSpace | None = None
+    path: str | Path,
+    count: int = 5,
+    seed: int = 0,
+    space: SearchSpace | None = None,
+    images: Iterable[str] = (),
 ) -> Recomputed:
     """Scores up to `count` random rows of a score file afresh.
 
-    Two failed scores (NaN) agree; if only one failed, the difference is infinite.
+    Two failed scores (NaN) agree.
 
     Args:
         path: the score file.
         count: how many rows.
         seed: of the choice of rows.
         space: the search space, needed where it is one of your own.
+        images: where images are, for scores that read some: "cifar10=FOLDER".
 
     Raises:
         AzlibError: for a file that is no score file, a count or seed out of range, and a space that
-            is not that of the file.
+            is not that of the file; and where an architecture fails that did not fail before.
     """
     check_at_least(1, count=count)
     check_seed(seed)
@@ -52,10 +58,12 @@ def recompute(
     names(settings.score.proxies)  # refuses what this process does not know
     rows = rows.sample(min(count, len(rows)), random_state=np.random.default_rng(seed))
     items = [(row.arch, int(row.seed)) for row in rows.itertuples()]
-    fresh, _ = score_chunk(space, items, settings.score)
+    fresh, failures = score_chunk(space, items, settings.score.with_folders(images))
     columns = list(settings.score.proxies)
     new = np.array([[row[name] for name in columns] for row in fresh])
     old = rows[columns].to_numpy(float)
+    if failures and np.isnan(new).all(axis=1).sum() > np.isnan(old).all(axis=1).sum():
+        raise AzlibError(f"{path} cannot be checked: {failures[0]}")
     same = (old == new) | (np.isnan(old) & np.isnan(new))  # infinities, too
     with np.errstate(invalid="ignore"):
         difference = np.abs(new - old) / np.maximum(np.abs(old), _SMALLEST_SCALE)

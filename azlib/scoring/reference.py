@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -91,7 +91,8 @@ class Reference:
             path = Path(folder) / "reference.parquet"
             archs = sample(space, count)
             sweep(space, path, settings, seeds=[seed], archs=archs, execution=execution)
-            return cls.load(path)
+            used = () if settings is None else (settings.noise_source, settings.labelled_images)
+            return cls.load(path, images=[source for source in used if source])
 
     @classmethod
     def of_models(
@@ -121,7 +122,7 @@ class Reference:
         rows, shape = [], input_shape
         for name, model in models.items():
             try:
-                copied = own_copy(model)
+                copied = own_copy(model).cpu()
                 shape = default_shape(copied) if shape is None else shape
                 how = ScoreSettings(tuple(names(proxies)), shape, **settings)
                 scored = score_in_place(copied, repr(copied), seed, how)
@@ -131,13 +132,16 @@ class Reference:
             rows.append({"arch": name, "seed": seed, **scored.values, "seconds": spent})
         if not rows:
             raise AzlibError("a reference needs at least two networks, got none")
-        return cls(pd.DataFrame(rows), FileSettings(MODELS, how.without_folders()))
+        return cls(pd.DataFrame(rows), FileSettings(MODELS, how))
 
     @classmethod
-    def load(cls, path: str | Path, seed: int | None = None) -> Reference:
+    def load(
+        cls, path: str | Path, seed: int | None = None, images: Iterable[str] = ()
+    ) -> Reference:
         """A reference from a file: one that `save` wrote, or any score file of a sweep.
 
-        seed: which one, where the file has several.
+        seed: which one, where the file has several. images: where images are, for scores that read
+        some, as files do not say it: "cifar10=FOLDER".
         Raises `AzlibError` for a file that is no score file, and for a seed that it does not hold.
         """
         scores, settings = read(path), read_settings(path)
@@ -152,6 +156,7 @@ class Reference:
         if seed is not None and seed not in held:
             raise AzlibError(f"{path} holds the seeds {held}, not {seed!r}")
         wanted = held[0] if seed is None else seed
+        settings = replace(settings, score=settings.score.with_folders(images))
         return cls(scores[scores["seed"] == wanted].reset_index(drop=True), settings)
 
     def save(self, path: str | Path) -> Path:
@@ -162,8 +167,9 @@ class Reference:
         path = Path(path)
         if path.suffix != ".parquet":
             raise AzlibError(f"cannot write a reference to {path}: expected a name.parquet")
-        write(path, self.scores.to_dict("records"), self.settings)
-        write_datasheet(path, self.settings)
+        settings = replace(self.settings, score=self.settings.score.without_folders())
+        write(path, self.scores.to_dict("records"), settings)
+        write_datasheet(path, settings)
         return path
 
     def __len__(self) -> int:
@@ -218,7 +224,7 @@ class Reference:
         from azlib.proxies import score_in_place
         from azlib.proxies.models import own_copy
 
-        copied = own_copy(model)
+        copied = own_copy(model).cpu()
         key = repr(copied) if architecture is None else architecture
         scored = score_in_place(
             copied, key, self.seed, self.settings.score, blocks=blocks, macs=macs

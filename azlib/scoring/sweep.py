@@ -10,6 +10,7 @@ of processes nor a pause can change it.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +23,7 @@ from tqdm import tqdm
 from azlib.errors import AzlibError
 from azlib.scoring import architectures, parts
 from azlib.scoring.chunk import score_chunk
-from azlib.scoring.datasheet import write_datasheet
+from azlib.scoring.datasheet import describes, write_datasheet
 from azlib.scoring.files import FileSettings
 from azlib.scoring.pool import Execution
 from azlib.settings import ScoreSettings, distinct
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from azlib.proxies import Proxy
 
 
+_ANY = 1000  # classes: more than any source of images has
+
+
 class _Task(NamedTuple):
     """What every chunk of a sweep shares."""
 
@@ -39,6 +43,7 @@ class _Task(NamedTuple):
     settings: ScoreSettings  # with the folders that images are read from
     own: tuple[Proxy, ...]  # the user's own proxies
     folder: Path  # of the parts
+    new: bool  # whether nothing was scored before
 
 
 def sweep(
@@ -75,26 +80,30 @@ def sweep(
     execution = Execution() if execution is None else execution
     settings = ScoreSettings.for_space(space) if settings is None else settings
     settings = _checked(space, settings)
+    space = space.scored_at(settings.resolution)
     own = _own(space, settings, execution)
     held_as = FileSettings(space.name, settings.without_folders(), unique)
     if out.suffix != ".parquet" or out.is_dir():
         raise AzlibError(f"cannot write scores to {out}: give a file name that ends in .parquet")
     archs = architectures.checked(space, archs, once=len(seeds) == 1 and not unique)
-    folder, done = parts.prepare(out, held_as)
-    todo = (
-        (arch, seed)
-        for seed in seeds
-        for arch in (architectures.distinct(space, archs) if unique else archs)
-        if (arch, seed) not in done
-    )
-    total = architectures.length(space, archs, unique)
-    total = None if total is None else total * len(seeds) - len(done)
-    shown = {"unit": "arch", "disable": not execution.progress, "smoothing": 0.05}
-    with tqdm(total=total, desc=out.name, **shown) as bar:
-        task = _Task(space, settings, own, folder)
-        failures = _score_all(todo, task, held_as, execution, bar)
-    if parts.join(out, folder, held_as):
-        write_datasheet(out, held_as)
+    with parts.opened(out, held_as) as (folder, done):
+        todo = (
+            (arch, seed)
+            for seed in seeds
+            for arch in (architectures.distinct(space, archs) if unique else archs)
+            if (arch, seed) not in done
+        )
+        total = architectures.length(space, archs, unique)
+        total = None if total is None else total * len(seeds) - len(done)
+        task = _Task(space, settings, own, folder, new=not done and not parts.files(folder))
+        shown = {"unit": "arch", "disable": not execution.progress, "smoothing": 0.05}
+        with tqdm(total=total, desc=out.name, **shown) as bar:
+            failures = _score_all(todo, task, held_as, execution, bar)
+        parts.join(out, folder, held_as)
+        if not out.exists():
+            raise AzlibError("no architectures to score: the stream is empty")
+        if not describes(out):  # also where a killed run came no further than the file
+            write_datasheet(out, held_as)
     _report(failures)
     return out
 
@@ -111,7 +120,7 @@ def _checked(space: SearchSpace, settings: ScoreSettings) -> ScoreSettings:
     reads_images = any(REGISTRY[name].images for name in chosen)
     labelled = settings.labelled_images if reads_images else None
     for source in {settings.noise_source, labelled or "gaussian"} - {"gaussian"}:
-        batch(source, settings.input_shape, 2, generator(1, "", "images"))
+        batch(source, settings.input_shape, _ANY, generator(1, "", "images"))
     return replace(settings, proxies=chosen, labelled_images=labelled)
 
 
@@ -135,15 +144,15 @@ def _score_all(
 ) -> list[str]:
     """Scores what no part holds yet, and writes each chunk as it comes; a line for each failure."""
     failures: list[str] = []
-    scored = 0
+    none_yet = task.new
     todo = parts.unfinished(items, task.folder, execution.chunk, held_as, bar)
     try:
         with execution.executor() as pool:
-            for path, rows, failed in _run(pool, todo, task, 3 * execution.width(pool)):
-                if len(failed) == len(rows) > 1 and scored == len(failures):
+            for path, rows, failed in _run(pool, todo, task, execution.ahead(pool)):
+                if none_yet and len(failed) == len(rows) > 1:
                     raise AzlibError(f"every architecture fails, the first is {failed[0]}")
                 parts.write(path, rows, held_as)
-                scored += len(rows)
+                none_yet = none_yet and len(failed) == len(rows)
                 failures += failed
                 bar.update(len(rows))
     except KeyboardInterrupt:
@@ -174,7 +183,7 @@ def _run(
 
 
 def _report(failures: list[str]) -> None:
-    for failure in failures:
-        tqdm.write(failure)
     if failures:
-        tqdm.write(f"{len(failures)} architectures failed: their scores are NaN and rank last")
+        failures += [f"{len(failures)} architectures failed: their scores are NaN and rank last"]
+    for line in failures:
+        tqdm.write(line, file=sys.stderr)
