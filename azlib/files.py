@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     for a path that is there but is no regular file (a folder, a device).
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
-        raise AzlibError(f"cannot write {path}: it is no regular file; choose another name")
+    _check_kind(path)
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +35,29 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Raises `AzlibError` where `replacing` could not write a file, before hours are spent on it.
+
+    It tries the folder, or the next one above that is there, and leaves nothing behind.
+    """
+    path = Path(path)
+    try:
+        _check_kind(path)
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise AzlibError(
+            f"cannot write {path}: {error.strerror or error}; choose another output"
+        ) from error
+
+
+def _check_kind(path: Path) -> None:
+    """Raises `AzlibError` for a path that is there but is no regular file."""
+    if path.exists() and not path.is_file():
+        raise AzlibError(f"cannot write {path}: it is no regular file; choose another name")
 
 
 def differences(held: dict[str, Any], ours: dict[str, Any]) -> str:

@@ -51,6 +51,14 @@ def narrow_and_wide():
     return {{w: nn.Sequential(conv(3, w), conv(w, w), conv(w, w), Head(w)) for w in (4, 8)}}
 
 
+def few():
+    return {{"a": nn.Linear(1, 1), "b": nn.Linear(1, 2), 1: nn.Linear(1, 3)}}
+
+
+def many():
+    return {{"b": nn.Linear(1, 4), "c": nn.Linear(1, 5), 1: nn.Linear(1, 6), "1": nn.Linear(1, 7)}}
+
+
 def mixed():
     return {{"good": strangers.residual, "pair": Pair(), "towers": strangers.NoCut, "bad": broken}}
 
@@ -169,6 +177,20 @@ def test_names_that_are_shared_carry_their_source(file):
     assert list(found) == ["nets.py:residual", "others.py:residual", "towers"]
 
 
+def test_keys_that_functions_share_lose_no_network(file):
+    for texts in ([f"{file}:few,many"], [f"{file}:few", f"{file}:many", f"{file}:few,few"]):
+        found = read_networks(texts)
+        assert {label: network.out_features for label, network in found.items()} == {
+            "a": 1,
+            "nets.py:few:b": 2,
+            "nets.py:few:1": 3,
+            "nets.py:many:b": 4,
+            "c": 5,
+            "nets.py:many:1 (6)": 6,
+            "nets.py:many:1 (7)": 7,
+        }
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -194,6 +216,7 @@ def test_names_that_are_shared_carry_their_source(file):
         (["score", "nets.py:residual", "--out", "made.txt"], "expected a name in .csv or .json"),
         (["score", "nets.py:residual", "--json", "--csv"], "json and for csv: expected one"),
         (["score", "nets.py:residual", "--json", "--out", "a.csv"], "expected one of them"),
+        (["score", "nets.py:broken", "--out", "nets.py/a.csv"], "cannot write nets.py/a.csv: "),
     ],
 )
 def test_bad_networks_get_one_line(main, file, arguments, message):
@@ -281,6 +304,7 @@ def test_numbers_for_people():
         "23.46 k",
         "3",
     ]
+    assert [short(v) for v in (9999.4, 9999.7, -9999.7)] == ["9999", "10 k", "-10 k"]
     assert [short(v) for v in (float("nan"), -float("inf"))] == ["nan", "-inf"]
     frame = pd.DataFrame({"complexity": [2e9, float("nan")], "reason": [None, "no"]}, ["a", "b"])
     assert as_table(frame).splitlines()[-1] == "b was not scored: no"

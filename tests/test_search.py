@@ -22,6 +22,7 @@ from toy import Rooted, Toy, deadly_score, score, slow_search
 import azlib
 from azlib.aggregation import AZ_NAS, aggregate
 from azlib.errors import AzlibError
+from azlib.files import check_writable
 from azlib.scoring import Execution
 from azlib.search import (
     Algorithm1,
@@ -190,7 +191,8 @@ def test_failed_scores_rank_last(capsys):
     failed = result.log[list(AZ_NAS)].isna().all(axis=1)
     assert (failed == (result.log["structure"] < "d")).all()
     assert 0 < failed.sum() == result.summary["failed"] < 60 and result.structure > "d"
-    assert "AzlibError: no path; its scores are NaN" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "AzlibError: no path; its scores are NaN" in shown.err and shown.out == ""
 
 
 def test_the_bar_shows_the_best_so_far(monkeypatch, capsys):
@@ -348,6 +350,18 @@ def test_a_full_disk_leaves_the_log_intact(tmp_path, monkeypatch):
 
 
 # --- errors --------------------------------------------------------------------------------
+
+
+def test_a_log_that_cannot_be_written_is_said_before_anything_is_scored(tmp_path):
+    (tmp_path / "file").write_text("")
+    scored: list[str] = []
+    with pytest.raises(AzlibError, match=r"cannot write .*file/log.parquet: .*another output"):
+        find(Toy(), RandomSearch(), scored.append, iterations=9, out=tmp_path / "file/log.parquet")
+    assert scored == [] and [path.name for path in tmp_path.iterdir()] == ["file"]
+    check_writable(tmp_path / "new" / "folder" / "log.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(AzlibError, match="is no regular file"):
+        check_writable(tmp_path)
 
 
 def test_a_checkpoint_of_another_search_is_refused(tmp_path):

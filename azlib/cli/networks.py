@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from azlib import own_code
 from azlib.errors import AzlibError, needs, reason, unknown
@@ -27,45 +27,74 @@ def read_networks(texts: list[str], seed: int = 1) -> dict[str, Network]:
 
     Those of timm and torchvision are functions that build them, without weights to download. A
     function of a file may return a network, or a dictionary from names to networks or to functions
-    that build them. Names that several sources share are told apart by their source. What a
-    function draws from PyTorch's own generator comes from the seed.
+    that build them. Names that several networks share are told apart by their source and, within
+    one file, by their function, so that none is lost; the same function named twice counts once.
+    What a function draws from PyTorch's own generator comes from the seed.
 
     Raises `AzlibError` for text in no such form, for names that are not there (did you mean), for a
     file that raises, and for what is no network.
     """
-    found: list[tuple[str, str, Network]] = []
+    found: list[_Found] = []
+    asked: set[tuple[str, str]] = set()
     for text in texts:
         source, colon, wanted = text.rpartition(":")
         names = [name.strip() for name in wanted.split(",") if name.strip()]
         if not (colon and source and names):
             raise AzlibError(f"network {text!r}: {EXPECTED}")
+        new = [name for name in dict.fromkeys(names) if (source, name) not in asked]
+        asked |= {(source, name) for name in new}
         read = _LIBRARIES.get(source, partial(_of_file, source, seed))
-        found += [(source, name, network) for name, network in read(names).items()]
-    times = Counter(name for _, name, _ in found)
-    return {
-        f"{source}:{name}" if times[name] > 1 else name: network for source, name, network in found
-    }
+        found += read(new)
+    return dict(zip(_labels(found), (one.network for one in found), strict=True))
 
 
-def _of_timm(names: list[str]) -> dict[str, Network]:
+class _Found(NamedTuple):
+    """A network and where it comes from: key is its own name, within what the function returned."""
+
+    source: str
+    function: str
+    key: str
+    network: Network
+
+
+def _labels(found: list[_Found]) -> list[str]:
+    """A name for each network, no two alike: its key, and more of its origin where it has to be.
+
+    The last form has a number, for keys that are different things but the same text.
+    """
+    labels = [one.key for one in found]
+    forms = ("{0.source}:{0.key}", "{0.source}:{0.function}:{0.key}")
+    for form in (*forms, f"{forms[-1]} ({{1}})"):
+        times = Counter(labels)
+        labels = [
+            form.format(one, place) if times[label] > 1 else label
+            for place, (one, label) in enumerate(zip(found, labels, strict=True), 1)
+        ]
+    return labels
+
+
+def _of_timm(names: list[str]) -> list[_Found]:
     timm = _library("timm")
     known = timm.list_models()
     for name in names:
         if not timm.is_model(name):
             raise unknown("model of timm", name, known)
-    return {name: partial(timm.create_model, name) for name in names}
+    return [_Found("timm", name, name, partial(timm.create_model, name)) for name in names]
 
 
-def _of_torchvision(names: list[str]) -> dict[str, Network]:
+def _of_torchvision(names: list[str]) -> list[_Found]:
     models = _library("torchvision").models
     known = models.list_models(module=models)
     for name in names:
         if name not in known:
             raise unknown("model of torchvision", name, known)
-    return {name: partial(_quietly, models.get_model, name, weights=None) for name in names}
+    return [
+        _Found("torchvision", name, name, partial(_quietly, models.get_model, name, weights=None))
+        for name in names
+    ]
 
 
-_LIBRARIES: dict[str, Callable[[list[str]], dict[str, Network]]] = {
+_LIBRARIES: dict[str, Callable[[list[str]], list[_Found]]] = {
     "timm": _of_timm,
     "torchvision": _of_torchvision,
 }
@@ -92,12 +121,12 @@ def _quietly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any
         return function(*arguments, **named)
 
 
-def _of_file(source: str, seed: int, names: list[str]) -> dict[str, Network]:
+def _of_file(source: str, seed: int, names: list[str]) -> list[_Found]:
     """The networks that functions of a file or a package return."""
     from azlib.inputs import seeded
 
     module = own_code.load(source)
-    found: dict[str, Network] = {}
+    found: list[_Found] = []
     for name in names:
         if not hasattr(module, name):
             known = [key for key in vars(module) if not key.startswith("_")]
@@ -117,7 +146,7 @@ def _of_file(source: str, seed: int, names: list[str]) -> dict[str, Network]:
                     f"{source}:{name} gives {type(network).__name__}: expected a torch.nn.Module, "
                     "or a dictionary from names to them"
                 )
-            found[str(key)] = network
+            found.append(_Found(source, name, str(key), network))
     return found
 
 

@@ -58,6 +58,14 @@ class OutputOptions:
             raise AzlibError(f"asked for {' and for '.join(asked)}: expected one of them")
         return asked[0] if asked else "table"
 
+    def check(self) -> None:
+        """Refuses, before anything is computed, what could not be shown or written afterwards."""
+        from azlib.files import check_writable
+
+        self.form()
+        if self.out is not None:
+            check_writable(self.out)
+
     def show(self, frame: pd.DataFrame) -> None:
         """Prints or writes a table of networks."""
         from azlib.cli.tables import FORMS
@@ -117,7 +125,7 @@ def _computed(
     from azlib.cli.networks import read_networks
     from azlib.proxies import members
 
-    output.form()  # refuses what contradicts itself before anything is computed
+    output.check()
     members(what.proxies)
     settings = {name: value for name, value in how.changes().items() if value is not None}
     if how.init == "none":

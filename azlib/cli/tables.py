@@ -17,7 +17,7 @@ def as_csv(frame: pd.DataFrame) -> str:
 
 
 def as_json(frame: pd.DataFrame) -> str:
-    """A list with one object per network; null where a score is NaN or infinite."""
+    """A list with one object per network; null where a score is NaN, "inf" where it is infinite."""
     rows = frame.rename_axis("network").reset_index().to_dict("records")
     clean = [{key: _json(value) for key, value in row.items()} for row in rows]
     return json.dumps(clean, indent=2)
@@ -58,7 +58,7 @@ def short(value: float) -> str:
     """A number for people, with four digits: 0.1234, 12.34, 1.819 G."""
     if isinstance(value, int) or not math.isfinite(value):
         return f"{value:g}" if isinstance(value, float) else str(value)
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+    for size, unit in ((1e9, " G"), (1e6, " M"), (9999.5, " k")):  # less has four digits itself
         if abs(value) >= size:
             return f"{value / (1e3 if unit == ' k' else size):.4g}{unit}"
     return f"{value:.4g}"

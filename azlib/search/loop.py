@@ -7,6 +7,7 @@ whole by Σ ln(rank / n) (Eq. 12); the winner is the best of all candidates, the
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from azlib.aggregation import AZ_NAS, IncrementalRanking
 from azlib.errors import AzlibError, out_of_memory, reason, unknown
+from azlib.files import check_writable
 from azlib.scoring import Execution
 from azlib.search import log as logs
 from azlib.search.history import COSTS, History
@@ -90,7 +92,8 @@ def search(
 
     Raises:
         AzlibError: when the first candidate fails, when none is legal, when memory runs out, when
-            `out` holds another search, and when a log in `reuse` was scored in another way.
+            `out` holds another search or cannot be written, and when a log in `reuse` was scored in
+            another way.
     """
     check_space(space)
     score = Live(space, seed) if score is None else score
@@ -101,6 +104,8 @@ def search(
     settings = _described(space, rule, score, seed)
     history = History(ranked, rule.selected, iterations)
     held = [] if out is None else logs.continued(out, settings, iterations, space)
+    if out and len(held) < iterations:
+        check_writable(out)  # now, and not after a night
     for row in held[: len(held) - len(held) % rule.generation]:
         history.append(row)
     known = logs.scored_elsewhere(reuse, settings)
@@ -205,7 +210,7 @@ def _extend(
     if steps.start == 0 and failures and len(failures) == len(fresh):
         raise AzlibError(f"no candidate could be scored: {failures[0]}")  # wrong settings
     for failure in failures:
-        tqdm.write(f"{failure}; its scores are NaN and rank last")
+        tqdm.write(f"{failure}; its scores are NaN and rank last", file=sys.stderr)
 
 
 def _propose(space: SearchSpace, draw: Draw, rng: np.random.Generator) -> str:
