@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pandas as pd
@@ -35,6 +36,12 @@ def test_every_option_is_explained(main):
         assert status == 0
         for option in ("--space", "--budget", "--batch", "--noise-source", "--workers", "--quiet"):
             assert option in shown, f"{command} {option}"
+
+
+def test_the_help_says_how_many_processes_search(main):
+    said = re.sub(r"[│\s]+", " ", main("search", "--help")[1])
+    assert re.search(r"--workers .*--generation above 1 \[default: 1\]", said)
+    assert "one per core" not in said
 
 
 def test_sweep_then_check(tmp_path, main):
@@ -170,12 +177,14 @@ def test_benchmark_info_and_export(tmp_path, main):
         (["sweep", "--space", "nasbench", "--out", "x"], "Did you mean 'nasbench201'"),
         (["sweep", "--seed", "one", "--out", "x.parquet"], "expected 1 or 1,2,3 or 1-5"),
         (["sweep", "--seed", "5-1", "--out", "x.parquet"], "expected 1 or 1,2,3 or 1-5"),
+        (["sweep", "--seed", "1,5-3", "--chunk", 0, "--out", "x"], "5-3, which runs backwards"),
         (["sweep", "--seed", 2**63, "--out", "x.parquet"], "expected an integer from 0 to"),
         (["sweep", "--seed", "1-99999999999", "--out", "x.parquet"], "at most 10,000"),
         (["sweep", "--archs", "/none", "--out", "x"], "expected a text file, one architecture"),
         (["sweep", "--budget", "450M", "--out", "x"], "has no budget"),
         (["sweep", "--batch", 0, "--out", "x"], "expected positive integers"),
-        (["sweep", "--resolution", 100_000, "--out", "x"], "from 1 to 4,096"),
+        (["sweep", "--resolution", 100_000, "--out", "x"], "sides of at most 4,096"),
+        (["sweep", "--resolution", 0, "--out", "x"], "expected positive integers"),
         (["sweep", "--chunk", 0, "--out", "x.parquet"], "chunk=0: expected an integer of at least"),
         (["sweep", "--init", "kaiming", "--out", "x"], "unknown initialisation 'kaiming'"),
         (["sweep", "--device", "gpu", "--out", "x"], "unknown device 'gpu'"),
@@ -187,6 +196,18 @@ def test_benchmark_info_and_export(tmp_path, main):
         (["search", "--resolution", 0, "--out", "x"], "expected positive integers"),
         (["search", "--iterations", 10**12, "--out", "x.parquet"], "at most 10,000,000"),
         (["search", "--iterations", 0, "--out", "x.parquet"], "iterations=0: expected"),
+        (
+            ["search", "--iterations", 1, "--out", "x.parquet"],
+            "at least 2, which algorithm-1 needs",
+        ),
+        (
+            ["search", "--space", "autoformer-tiny", "--population", 5, "--batch", 0, "--out", "x"],
+            "population=5: the rule random has no population",
+        ),
+        (
+            ["search", "--rule", "random", "--generation", -5, "--batch", 0, "--out", "x"],
+            "generation=-5: the rule random has no generation",
+        ),
         (["search", "--seed", -1, "--out", "x.parquet"], "seed=-1: expected"),
         (["benchmark", "info", "/none.pth"], "/none.pth"),
         (["check-scores", "/none.parquet"], "no score file"),
@@ -228,6 +249,16 @@ def test_a_list_that_is_no_text_is_refused(tmp_path, content):
 def test_seeds():
     assert read_seeds("1") == [1] and read_seeds("1,5,2") == [1, 5, 2]
     assert read_seeds("3-5,9") == [3, 4, 5, 9]
+
+
+def test_ctrl_c_says_what_is_kept(main, monkeypatch, tmp_path):
+    def stops(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("azlib.scoring.sweep", stops)
+    status, _, said = main("sweep", "--out", tmp_path / "s.parquet")
+    assert status == 1 and said.count("\n") == 1
+    assert "stopped; finished parts are kept in" in said and "s.parquet.parts" in said
 
 
 def test_the_unforeseen_ends_in_one_line_too(main, monkeypatch, tmp_path):

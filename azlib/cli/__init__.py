@@ -8,13 +8,25 @@ from typing import Any
 
 import typer
 from tqdm import tqdm
+from typer.core import TyperGroup
 
 import azlib
 from azlib.cli import companion, data, own, ranking, scoring, searching, training
 from azlib.cli.state import kept
 from azlib.errors import AzlibError, AzlibWarning, reason
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+class _Stoppable(TyperGroup):
+    """The commands; Ctrl-C in one of them says what is kept, where typer would end in silence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise AzlibError(f"stopped; {kept()}") from None
+
+
+app = typer.Typer(cls=_Stoppable, no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     ranking.score,
     ranking.rank,
@@ -67,7 +79,7 @@ def main() -> None:
         app(arguments)
     except AzlibError as error:
         _end(str(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before a command begins, see `_Stoppable`
         _end(f"stopped; {kept()}")
     except Exception as error:
         if debug:

@@ -57,12 +57,10 @@ def sweep(
 
     code.load()
     space = where.get("nasbench201")
-    if how.resolution is not None:
-        space = space.scored_at(how.resolution)
     chosen = None if proxies is None else tuple(names(proxies))
     settings = ScoreSettings.for_space(space, preset, proxies=chosen, **how.changes())
-    if settings.input_shape[-1] != space.input_shape[-1]:  # a preset of another size
-        space = space.scored_at(settings.input_shape[-1])
+    if how.resolution is not None or settings.resolution != space.input_shape[-1]:
+        space = space.scored_at(settings.resolution)
     archs = None if which.archs is None else read_lines(which.archs)
     if which.sample is not None:
         archs = scoring.sample(space, which.sample, archs)

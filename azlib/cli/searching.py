@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,11 @@ from azlib.cli.options import (
     expanded,
 )
 from azlib.cli.state import keeping
-from azlib.errors import unknown
+from azlib.errors import AzlibError, unknown
+from azlib.spaces.base import SearchSpace
+
+if TYPE_CHECKING:
+    from azlib.search import Rule
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,14 @@ class SearchOptions:
     iterations: Annotated[int, typer.Option(help="accepted candidates")] = 2000
     population: Annotated[
         int | None,
-        typer.Option(help="candidates that may be parents (default: 1 % of the iterations)"),
+        typer.Option(
+            help="algorithm-1: candidates that may be parents (default: 1 % of the iterations)"
+        ),
     ] = None
     generation: Annotated[
-        int, typer.Option(help="candidates that Algorithm 1 proposes at once")
-    ] = 1
+        int | None,
+        typer.Option(help="algorithm-1: candidates that it proposes at once (default: 1)"),
+    ] = None
     seed: Annotated[int, typer.Option(help="seed of the search and its scores")] = 123
     preset: Annotated[
         str | None, typer.Option(help="paper or cpu (default: cpu on a CPU if the space has it)")
@@ -46,6 +53,44 @@ class SearchOptions:
         typer.Option(help="log of another budget whose scores to take over; repeatable"),
     ] = None
 
+    def get_rule(self, space: SearchSpace) -> Rule:
+        """The rule that was asked for, or the space's. Refuses options that it would not read."""
+        from azlib import search as searching
+
+        name = space.rule if self.rule is None else self.rule
+        if name == "random":
+            for option in ("population", "generation"):
+                if (value := getattr(self, option)) is not None:
+                    raise AzlibError(
+                        f"{option}={value}: the rule random has no {option}; leave it out, or give "
+                        "--rule algorithm-1"
+                    )
+            return searching.RandomSearch()
+        if name != "algorithm-1":
+            raise unknown("rule", name, ("algorithm-1", "random"))
+        if self.iterations < 2:
+            raise AzlibError(
+                f"iterations={self.iterations}: expected at least 2, which algorithm-1 needs to "
+                "choose a parent"
+            )
+        population = self.population
+        if population is None:
+            population = searching.population_of(self.iterations)
+        return searching.Algorithm1(population, 1 if self.generation is None else self.generation)
+
+
+@dataclass(frozen=True)
+class SearchExecutionOptions(ExecutionOptions):
+    """How a search is carried out: in one process, as one candidate is proposed at a time."""
+
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="processes of one thread each; more than 1 pays with --rule random, or with a "
+            "--generation above 1"
+        ),
+    ] = 1
+
 
 @expanded
 def search(
@@ -53,7 +98,7 @@ def search(
     where: SpaceOptions,
     what: SearchOptions,
     how: ScoreOptions,
-    run: ExecutionOptions,
+    run: SearchExecutionOptions,
     code: ImportOptions,
 ) -> None:
     """Search a space by Algorithm 1 or at random; run again to continue a stopped search."""
@@ -61,18 +106,8 @@ def search(
 
     code.load()
     space = where.get("mobilenetv2")
-    rule_name = space.rule if what.rule is None else what.rule
-    if rule_name not in ("algorithm-1", "random"):
-        raise unknown("rule", rule_name, ("algorithm-1", "random"))
-    rule: searching.Rule = searching.RandomSearch()
-    if rule_name == "algorithm-1":
-        population = what.population
-        if population is None:
-            population = searching.population_of(what.iterations)
-        rule = searching.Algorithm1(population, what.generation)
+    rule = what.get_rule(space)
     live = searching.Live.at(space, what.preset, what.seed, proxies=what.proxies, **how.changes())
-    workers = 1 if run.workers is None else run.workers
-    execution = ExecutionOptions(workers, run.scheduler, run.quiet).execution()
     with keeping(f"the candidates so far are kept in {out}, the same command continues"):
         result = searching.search(
             space,
@@ -82,7 +117,7 @@ def search(
             seed=what.seed,
             out=out,
             reuse=what.reuse or (),
-            execution=execution,
+            execution=run.execution(),
         )
     typer.echo(f"{result.structure}\nwrote {out}")
 

@@ -34,21 +34,22 @@ def read_lines(path: Path) -> list[str]:
 def read_seeds(text: str) -> list[int]:
     """Seeds from `1`, `1,2,3` or `1-5`.
 
-    Raises `AzlibError` for other text, for a seed out of range, and for too many seeds.
+    Raises `AzlibError` for other text, for a range that runs backwards, for a seed out of range,
+    and for too many seeds.
     """
-    expected = AzlibError(f"seeds {text!r}: expected 1 or 1,2,3 or 1-5")
+    expected = f"seeds {text!r}: expected 1 or 1,2,3 or 1-5"
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
-            raise expected
+            raise AzlibError(expected)
         low = check_seed(int(first[:40]))
         high = check_seed(int(last[:40])) if dash else low
+        if high < low:
+            raise AzlibError(f"{expected}, got the range {part.strip()}, which runs backwards")
         if high - low + len(seeds) >= MOST_SEEDS:
             raise AzlibError(f"seeds {text!r}: expected at most {MOST_SEEDS:,} of them")
         seeds += range(low, high + 1)
-    if not seeds:
-        raise expected
     return seeds
 
 
