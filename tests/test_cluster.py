@@ -91,7 +91,7 @@ def test_workers_may_die_and_arrive_late(cluster, tmp_path):
 def test_what_a_user_brings_in_a_file_reaches_the_cluster(cluster, tmp_path, monkeypatch):
     address, _, _ = cluster
     file = tmp_path / "own" / "own_brought.py"
-    assert write_template(file) == f"{file}:OwnBrought"
+    assert write_template(file, taken=()) == f"{file}:OwnBrought"
     proxy = '@azlib.proxy("own-depth")\ndef depth(probe):\n    return len(probe.model)\n'
     file.write_text(file.read_text() + f"\n\nimport azlib\n\n\n{proxy}")
     monkeypatch.setattr(sys, "path", [*sys.path])

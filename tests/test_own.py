@@ -112,9 +112,13 @@ def test_a_new_space_is_searched_swept_checked_and_exported(tmp_path, main):
     assert status == 0 and "read back" in shown, said
     status, _, said = main("new-space", file)
     assert status == 1 and "is there already" in said and said.count("\n") == 1
-    for bad in ("my-space.py", "space.txt", "random.py"):
+    for bad in ("my-space.py", "space.txt", "random.py", "_.py", "_3d.py", "none.py"):
         status, _, said = main("new-space", tmp_path / bad)
-        assert status == 1 and "such as my_space.py" in said
+        assert status == 1 and "such as my_space.py" in said and not (tmp_path / bad).exists()
+    for bad in ("mobilenetv2", "nasbench_macro"):
+        status, _, said = main("new-space", tmp_path / f"{bad}.py")
+        assert status == 1 and f"calls itself '{bad.replace('_', '-')}', as one of azlib's" in said
+        assert said.count("\n") == 1 and not (tmp_path / f"{bad}.py").exists()
 
 
 def test_the_template_counts_what_its_networks_cost():
@@ -239,6 +243,32 @@ def test_a_space_that_raises_later_says_which_member_and_on_what(tmp_path, main,
     if member in ("legal", "count"):
         status, _, said = main("sweep", "--sample", 4, *options, tmp_path / "s.parquet")
         assert status == 1 and re.search(message, said) and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "return {'most': float(text)}",
+            r"Widths.read_budget of 'abc' raises ValueError: could .*",
+        ),
+        ("return text", "Widths.read_budget returns str 'abc': expected a dictionary from names"),
+        (
+            "return {1: text}",
+            "Widths.read_budget returns dict .*: expected a dictionary from names",
+        ),
+        ("raise azlib.AzlibError('budget: expected FLOPs')", "budget: expected FLOPs"),
+    ],
+)
+def test_a_budget_that_a_space_cannot_read_is_said_in_one_line(
+    tmp_path, main, written, line, message
+):
+    code = f"import azlib\n{SPACE}\n    def read_budget(self, text):\n        {line}\n"
+    space = f"{written('own_widths.py', code)}:Widths"
+    options = ("--space", space, "--budget", "abc", "--out", tmp_path / "s.parquet")
+    status, _, said = main("sweep", *options)
+    assert status == 1 and re.search(message, said) and said.count("\n") == 1, said
+    assert "unforeseen" not in said
 
 
 @pytest.mark.parametrize(
@@ -431,6 +461,51 @@ def test_gradients_that_a_proxy_leaves_behind_do_not_reach_the_next():
     azlib.proxy("own-two")(lambda probe: backward(probe))
     both = azlib.score(convolutions(), (4, 3, 8, 8), proxies="own-one,own-two")
     assert both["own-one"] == both["own-two"] == alone
+
+
+class Normed(nn.Module):
+    """Two blocks with running statistics, which are of a network that was trained."""
+
+    primary_blocks = ("first", "second")
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(4)
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout())
+        self.second = nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8, 4)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.uniform_(-1, 1)
+                module.running_var.uniform_(0.5, 2)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(x)).mean((2, 3)))
+
+
+def reads_the_trace(probe):
+    """Runs the network in both modes around the trace, as a careless proxy may."""
+    probe.model(probe.inputs)
+    with torch.no_grad():
+        first = float(probe.trace.covariances[0].sum())
+        return first + float(probe.model.eval()(probe.inputs).sum())
+
+
+@pytest.mark.parametrize("init", [None, "kaiming_norm_fanin"])
+@pytest.mark.parametrize("batch_statistics", [True, False])
+def test_a_score_does_not_depend_on_which_others_are_asked_for(init, batch_statistics):
+    azlib.proxy("own-one")(reads_the_trace)
+    azlib.proxy("own-two", init="unit_norm")(lambda probe: reads_the_trace(probe))
+    names = ["expressivity", "own-one", "trainability", "own-two", "vkdnw_entropy", "complexity"]
+    names += ["naswot", "synflow"]
+    settings = {"init": init, "batch_statistics": batch_statistics}
+    alone = {}
+    for name in names:
+        alone |= azlib.score(Normed(), (4, 3, 12, 12), proxies=name, **settings)
+    for order in (names, names[::-1]):
+        together = azlib.score(Normed(), (4, 3, 12, 12), proxies=order, **settings)
+        assert together == alone
+    assert (alone["own-one"] == alone["own-two"]) == (init is None)
 
 
 def test_an_own_proxy_guides_a_search_and_its_file_is_checked(tmp_path):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from azlib import own_code, spaces
+from azlib.spaces import own
 from azlib.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class SpaceOptions:
         space = spaces.get(name)
         if self.budget is None:
             return space
-        return spaces.get(name, **space.read_budget(self.budget))
+        return spaces.get(name, **own.read_budget(space, self.budget))
 
 
 @dataclass(frozen=True)

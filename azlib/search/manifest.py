@@ -12,6 +12,7 @@ from azlib.scoring.pool import Execution
 from azlib.search.loop import search
 from azlib.search.rules import Algorithm1, RandomSearch, Rule, population_of
 from azlib.search.scorers import Live
+from azlib.spaces import own
 
 COMMITTED = Path(__file__).resolve().parents[2] / "data" / "searches"
 
@@ -39,7 +40,7 @@ class Entry:
     def make(self, folder: Path, execution: Execution) -> Path:
         """Searches on from where the log ends, and returns its path."""
         space = spaces.get(self.space)
-        space = spaces.get(self.space, **space.read_budget(self.budget))
+        space = spaces.get(self.space, **own.read_budget(space, self.budget))
         rule: Rule = RandomSearch()
         if self.rule == "algorithm-1":
             rule = Algorithm1(population_of(self.iterations))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
@@ -147,6 +148,18 @@ def rehearse(space: SearchSpace) -> None:
         ) from error
 
 
+def read_budget(space: SearchSpace, text: str) -> dict[str, Any]:
+    """The fields that a budget stands for in a space, as `spaces.get` takes them.
+
+    Raises `AzlibError` for a malformed budget, and where a user's `read_budget` raises or returns
+    anything but a dictionary.
+    """
+    given = Asked(space).read_budget(text)
+    if not (isinstance(given, Mapping) and all(isinstance(name, str) for name in given)):
+        raise _wrong(space, "read_budget", given, "a dictionary from names of fields to values")
+    return dict(given)
+
+
 def _text(space: SearchSpace, member: str, *given: Any) -> str:
     """The architecture that a member returns."""
     result = _asked(getattr(space, member), member, type(space).__name__, *given)
@@ -218,21 +231,30 @@ def _wrong(space: SearchSpace, member: str, result: object, expected: str) -> Az
     )
 
 
-def write_template(path: str | Path) -> str:
+def write_template(path: str | Path, taken: Sequence[str]) -> str:
     """Writes a search space to start from, and returns how it is addressed, `FILE:CLASS`.
 
-    Its class is called after the file, so that `wide_nets.py` holds `WideNets`.
-    Raises `AzlibError` for a file that is there already, and a name that no module can have.
+    Its class is called after the file, so that `wide_nets.py` holds `WideNets`, and so is the space
+    itself, `wide-nets`. taken: names of azlib's spaces, which it must not have.
+    Raises `AzlibError` for a file that is there already, and for a name that no module, class or
+    space of the user's can have.
     """
     path = Path(path)
-    if path.suffix != ".py" or not path.stem.isidentifier() or path.stem in sys.stdlib_module_names:
-        raise AzlibError(f"{path} cannot hold a space: give a file name such as my_space.py")
-    if path.exists():
-        raise AzlibError(f"{path} is there already: choose another name, or delete it first")
     words = [word for word in path.stem.split("_") if word]
     member = "".join(word[0].upper() + word[1:] for word in words)
+    named = path.stem.isidentifier() and member.isidentifier() and not keyword.iskeyword(member)
+    if path.suffix != ".py" or not named or path.stem in sys.stdlib_module_names:
+        raise AzlibError(f"{path} cannot hold a space: give a file name such as my_space.py")
+    name = "-".join(words)
+    if name in taken:
+        raise AzlibError(
+            f"{path} would hold a space that calls itself {name!r}, as one of azlib's does: choose "
+            "another file name, such as my_space.py"
+        )
+    if path.exists():
+        raise AzlibError(f"{path} is there already: choose another name, or delete it first")
     text = _TEMPLATE.read_text(encoding="utf-8")
     text = text.replace("my_space.py", path.name).replace("MySpace", member)
     with replacing(path) as temporary:
-        temporary.write_text(text.replace("my-space", "-".join(words)), encoding="utf-8")
+        temporary.write_text(text.replace("my-space", name), encoding="utf-8")
     return f"{path}:{member}"
