@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -86,8 +87,35 @@ def test_bad_input_gets_one_line(tmp_path):
         figures.make(tmp_path)
     with pytest.raises(AzlibError, match="ground truth 'nowhere' does not exist"):
         figures.make(tmp_path, source="nowhere")
-    with pytest.raises(AzlibError, match="workers=-1"):
-        figures.make(ROOT / "notebooks", workers=-1)
+    for workers in (-1, 0):
+        with pytest.raises(AzlibError, match=f"workers={workers}"):
+            figures.make(tmp_path, workers=workers)
+
+
+@pytest.mark.parametrize("written", ["2 * 3", "[1", "{[]: 1}"])
+def test_a_parameter_that_is_no_plain_value_is_said_with_its_notebook(project, written):
+    path = project / "notebooks" / "second.ipynb"
+    notebook = nbformat.read(path, 4)
+    notebook.cells[0].source = f"k = {written}"
+    nbformat.write(notebook, path)
+    with pytest.raises(AzlibError, match=r"second.ipynb: the parameter k = .* cannot be read"):
+        figures.make(project / "notebooks", project / "build", source="analog-nasbench")
+
+
+def test_no_more_processes_than_notebooks(project, monkeypatch):
+    asked = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers, **_):
+            asked.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr(figures, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(figures, "_run", lambda task: task.stamp.parent.mkdir(parents=True) or 0.0)
+    (project / "notebooks" / "first.ipynb").unlink()
+    folders = project / "notebooks", project / "build"
+    options = {"source": "analog-nasbench", "workers": 7, "say": lambda _: None}
+    assert figures.make(*folders, **options) == 1 and asked == [1]
 
 
 def test_a_ground_truth_goes_to_the_notebooks_that_compare_with_one(tmp_path):

@@ -42,8 +42,19 @@ class Task:
     @cached_property
     def parameters(self) -> dict[str, object]:
         """The parameters that the notebook runs with."""
-        held = {n: ast.literal_eval(v) for n, v in notebooks.parameters(self.notebook).items()}
-        return held | self.values
+        written = notebooks.parameters(self.notebook)
+        return {name: self._value(name, text) for name, text in written.items()} | self.values
+
+    def _value(self, name: str, text: str) -> object:
+        """The default of a parameter, which no code is run for."""
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+            raise AzlibError(
+                f"{self.notebook}: the parameter {name} = {' '.join(text.split())[:60]} cannot be "
+                "read without running it; expected text, a number, True, False, None, or a list or "
+                "dictionary of these"
+            ) from error
 
     @property
     def benchmarks(self) -> list[str]:
@@ -126,12 +137,13 @@ def make(
         How many notebooks ran. One whose benchmarks cannot be had is left alone, with a line.
 
     Raises:
-        AzlibError: a notebook failed (after the others have run), or there are none; a file of a
-            ground truth is damaged, or differs from the fetched one.
+        AzlibError: a notebook failed (after the others have run), or there are none; a parameter is
+            no plain value; a file of a ground truth is damaged, or differs from the fetched one.
     """
     if source not in ("", benchmarks.EMBEDDED) and not Path(source).exists():
         raise AzlibError(f"the ground truth {source!r} does not exist")
-    check_at_least(1, workers=(workers := workers or os.cpu_count() or 1))
+    workers = os.cpu_count() or 1 if workers is None else workers
+    check_at_least(1, workers=workers)
     data.complete(say)
     truth = source or data.nas_bench_201(say=say)
     todo = [
@@ -143,7 +155,8 @@ def make(
         data.check_official(source, say)
     failures = []
     many = len(todo) > workers
-    with ProcessPoolExecutor(workers, initializer=_alone, initargs=(many,)) as pool:
+    processes = max(1, min(workers, len(todo)))  # all of them are started with the first notebook
+    with ProcessPoolExecutor(processes, initializer=_alone, initargs=(many,)) as pool:
         running = {pool.submit(_run, task): (task, found) for task, found in todo}
         for future in as_completed(running):
             task, found = running[future]
