@@ -16,6 +16,7 @@ from azlib.inputs import generator
 from azlib.inputs.initialisation import initialise
 from azlib.spaces import nasbench201 as nb
 from azlib.spaces.cells.network import Cell, ReLUConvBN
+from azlib.spaces.nasbench201 import network
 from azlib.spaces.nasbench201.network import operation
 
 RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
@@ -142,6 +143,18 @@ def test_lean_network_is_the_same_function(arch, train):
     x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(2)).double()
     with torch.no_grad():  # in float64: 15 batch normalisations in a row magnify round-off
         torch.testing.assert_close(lean(x), full(x), rtol=1e-7, atol=1e-7)
+
+
+def test_pooling_has_gradients_after_a_first_call_in_inference_mode():
+    for cached in (network._box, network._inverse_counts):
+        cached.cache_clear()
+    x = torch.rand(64, 16, 8, 8)
+    assert x.numel() >= network._SMALL
+    with torch.inference_mode():
+        before = network.BoxPool()(x)
+    after = network.BoxPool()(x.requires_grad_())
+    after.sum().backward()
+    assert torch.equal(before, after) and x.grad is not None
 
 
 @pytest.mark.parametrize("dataset", nb.DATASETS)

@@ -22,7 +22,7 @@ from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.spaces import mobilenetv2
 from azlib.training import augmentation, distillation, learner, trainer
-from azlib.training.checkpoints import read_checkpoint
+from azlib.training.checkpoints import Row, read_checkpoint, write_epoch
 from azlib.training.folders import read_folder
 from azlib.training.processes import Process, is_first
 from azlib.training.recipes import RECIPES, Network, TrainSettings, adjusted, named
@@ -112,6 +112,15 @@ def test_unreadable_images_are_skipped_and_listed(finished, folder):
     # 12 readable images: every accuracy is a multiple of a twelfth.
     twelfths = finished[0]["top1"] / 100 * 12
     np.testing.assert_allclose(twelfths, twelfths.round(), atol=1e-9)
+
+
+def test_unreadable_images_may_have_any_name(tmp_path):
+    """Names of files are bytes, which need not be text."""
+    name = os.fsdecode(b"red/broken\xff.jpg") if os.name == "posix" else "red/broken\udcff.jpg"
+    state = {"rows": [Row(1, 0.1, 2.0, 50.0, 1.0)], "settings": {"network": {}}, "model": {}}
+    write_epoch(tmp_path, {**state, "unreadable": [name]}, {})
+    assert (tmp_path / "unreadable.txt").read_bytes().splitlines() == [b"red/broken\xff.jpg"]
+    assert read_checkpoint(tmp_path / "last.pt")["unreadable"] == [name]
 
 
 @pytest.mark.parametrize("epochs", [1, 4])

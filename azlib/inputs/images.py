@@ -127,9 +127,9 @@ def batch(
 
     Channels are normalised over the source, not over the batch. Labels are below
     `classes`: a source with fewer classes uses all of its own, one with more draws from its first.
-    Files are read once per process. Raises `AzlibError` for an unknown source, a folder that is
-    missing or incomplete, a damaged file, fewer than two classes, more images than there are, and
-    a shape that is not of square RGB images.
+    Files are read once per process. Raises `AzlibError` for an unknown source and a shape that is
+    not of square RGB images; and, where the source is a training set, for a folder that is missing
+    or incomplete, a damaged file, fewer than two classes, and more images than there are.
     """
     if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
         raise AzlibError(f"real images are square and RGB: input shape {shape} does not fit")

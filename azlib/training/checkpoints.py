@@ -67,8 +67,9 @@ def write_epoch(out: Path, state: State, resuming: State) -> None:
     with replacing(out / "log.csv") as path:
         log(rows).to_csv(path, index=False)
     if state["unreadable"]:
-        with replacing(out / "unreadable.txt") as path:
-            path.write_text("".join(f"{name}\n" for name in state["unreadable"]))
+        names = "".join(f"{name}\n" for name in state["unreadable"])
+        with replacing(out / "unreadable.txt") as path:  # with the bytes that file names have
+            path.write_text(names, encoding="utf-8", errors="surrogateescape")
     _save(out / "last.pt", {**state, **resuming})
 
 

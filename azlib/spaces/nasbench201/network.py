@@ -32,7 +32,8 @@ class BoxPool(nn.Module):
     """3×3 average pooling with stride 1, whose mean leaves out the padding, by sums over boxes.
 
     The depth-wise convolution that takes the sums of large features is faster on a CPU than pooling
-    is. It starts more slowly, so that small features are pooled.
+    is. It starts more slowly, so that small features are pooled. What it keeps for the next call is
+    made outside of inference mode, as no gradient could be taken through a tensor of that mode.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,11 +45,13 @@ class BoxPool(nn.Module):
 
 
 @cache
+@torch.inference_mode(False)
 def _box(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.ones(channels, 1, 3, 3, dtype=dtype, device=device)
 
 
 @cache
+@torch.inference_mode(False)
 def _inverse_counts(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """One over the number of pixels that a 3×3 window covers at each position."""
 
