@@ -38,8 +38,8 @@ class Trace:
     transfers: L-1 matrices (C_{l-1}·s², C_l): the mean over positions of g vᵀ, where v is random
         ±1 on the output of block l, g its vector-Jacobian product on the output of block l-1,
         and s the down-sampling factor of the block.
-    identities: L-1 booleans: g equals v, so the block is the identity, and no parameter of the
-        block changes that.
+    identities: L-1 booleans: g equals v, so the block is the identity but for a shift, and no
+        parameter of the block changes that.
     dormant: L-1 booleans: g equals v, but only at these weights, as a scale is zero that training
         will move. Its gain of 1 says nothing about the network.
 
@@ -202,7 +202,11 @@ class _Run:
     lowered: Callable[[], AbstractContextManager[Any]]  # the precision that it runs in
 
     def has_live_parameters(self) -> bool:
-        """Whether any parameter of the block, moved from where it is, would change its output."""
+        """Whether any parameter of the block, moved from where it is, would make it no identity.
+
+        What adds the same numbers to whatever comes in, as a bias does, leaves the Jacobian alone.
+        So it is the difference of the outputs for two inputs that has to change.
+        """
         parameters = list(self.module.parameters())
         if not parameters:
             return False
@@ -212,16 +216,26 @@ class _Run:
             self.lowered(),
             taping(None),
         ):
-            output = main_tensor(self.module.forward(*self.arguments, **self.keywords))
-            if output is None or not output.requires_grad:
+            turned = [a.flip(0) if _is_numbers(a) else a for a in self.arguments]
+            both = [
+                main_tensor(self.module.forward(*arguments, **self.keywords))
+                for arguments in (self.arguments, turned)
+            ]
+            outputs = [output for output in both if output is not None and output.requires_grad]
+            if len(outputs) < 2:
                 return False
+            weights = torch.randn_like(outputs[0])
             # With what the block was given: without it, PyTorch before 2.15 crashes in a group
             # normalisation that reads features with their channels last.
             given = [a for a in self.arguments if isinstance(a, Tensor) and a.requires_grad]
             found = torch.autograd.grad(
-                output, [*parameters, *given], torch.randn_like(output), allow_unused=True
+                outputs, [*parameters, *given], [weights, -weights], allow_unused=True
             )
         return any(g is not None and bool(g.any()) for g in found[: len(parameters)])
+
+
+def _is_numbers(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.is_floating_point() and argument.dim() > 1
 
 
 class _Tap:

@@ -76,6 +76,8 @@ def test_operations_at_known_magnitudes():
     np.testing.assert_array_equal(apply("posterize_more", 0.9), pixels // 128 * 128)
     np.testing.assert_array_equal(apply("solarize", 0), pixels)
     np.testing.assert_array_equal(apply("solarize", 1), 255 - pixels)
+    kept = pixels < 256 * 7 / 9  # 199.1: a threshold need not be a whole number
+    np.testing.assert_array_equal(apply("solarize", 2 / 9), np.where(kept, pixels, 255 - pixels))
     dark = np.minimum(pixels + 99, 255)
     np.testing.assert_array_equal(apply("solarize_add", 0.9), np.where(pixels < 128, dark, pixels))
     np.testing.assert_allclose(apply("brightness", 1, -1), pixels * 0.1, atol=1)

@@ -139,6 +139,36 @@ def test_degenerate_cells_under_the_three_rules(arch):
         assert published["expressivity"] == default["expressivity"]
 
 
+class Shift(nn.Module):
+    def __init__(self, scaled):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.scale = nn.Parameter(torch.zeros(4, 1, 1)) if scaled else 0.0
+        self.offset = nn.Parameter(torch.ones(4, 1, 1))
+
+    def forward(self, x):
+        return x + self.scale * self.norm(self.conv(x)) + self.offset
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_block_that_can_only_be_shifted_is_an_identity(scaled):
+    stem, end = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+    net = nn.Sequential(stem, Shift(scaled), end, nn.Flatten(), nn.Linear(1024, 3))
+    found = azlib.score(
+        net, SHAPE, blocks=["0", "1", "2"], init=None, proxies="trainability,identity_blocks"
+    )
+    assert found["identity_blocks"] == (not scaled)
+    assert (found["trainability"] == -math.inf) == (not scaled)
+
+
+def test_dead_paths_do_not_hide_an_identity():
+    """A normalisation that is fed zeros adds its shift, which leaves the Jacobian alone."""
+    arch = "|none~0|+|none~0|none~1|+|skip_connect~0|nor_conv_3x3~1|none~2|"
+    for lean in (True, False):
+        found = azlib.score(nb.Network(arch, lean=lean), SHAPE, proxies="identity_blocks")
+        assert found["identity_blocks"] == 15
+
+
 def test_published_rule_punishes_round_off_below_the_epsilon_alone():
     frame = pd.DataFrame({"expressivity": 1.0, "progressivity": 0.0, "trainability": -1.0,
                           "smallest_share": [-2e-8, -0.5e-8, 1e-3]})  # fmt: skip

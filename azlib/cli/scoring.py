@@ -59,8 +59,6 @@ def sweep(
     space = where.get("nasbench201")
     chosen = None if proxies is None else tuple(names(proxies))
     settings = ScoreSettings.for_space(space, preset, proxies=chosen, **how.changes())
-    if how.resolution is not None or settings.resolution != space.input_shape[-1]:
-        space = space.scored_at(settings.resolution)
     archs = None if which.archs is None else read_lines(which.archs)
     if which.sample is not None:
         archs = scoring.sample(space, which.sample, archs)

@@ -43,7 +43,8 @@ class SearchOptions:
     ] = None
     seed: Annotated[int, typer.Option(help="seed of the search and its scores")] = 123
     preset: Annotated[
-        str | None, typer.Option(help="paper or cpu (default: cpu on a CPU if the space has it)")
+        str | None,
+        typer.Option(help="paper, quick or cpu (default: cpu on a CPU if the space has it)"),
     ] = None
     proxies: Annotated[
         str | None, typer.Option(help="az, an assembly, or names joined by commas")

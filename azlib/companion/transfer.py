@@ -8,7 +8,8 @@ The protocol, fixed before anything was chosen by it:
    its tasks but the odd one, and of NAS-Bench-Macro. All else is *held out*: the other halves, the
    other data sets, the task that was left out, the vision transformers.
 2. **Candidates.** Proxies that mean something on any network, read images only as noise, cost no
-   more than a pass of AZ-NAS, and do not count what is dead (`CANDIDATES`). What counts operations
+   more than a pass of AZ-NAS, and do not count what is dead, but for `params`, the plain size
+   (`CANDIDATES`). What counts operations
    that one benchmark happens to have (`fewest_poolings`) is none, and neither is what reads one
    kind of layer only (NASWOT needs ReLUs, Zen batch normalisation).
 3. **Measure.** The mean over the benchmarks of the mean τ over their tasks, so that a benchmark of

@@ -206,14 +206,18 @@ def _sharpness(operation: Operation) -> int:
 
 @proxy("params", "number of parameters", shared=True)
 def params(probe: Probe) -> float:
-    """Number of parameters, those on dead paths included."""
+    """Number of parameters of the network as it is built, those on dead paths included.
+
+    The lean networks that the cell spaces build for scoring have no dead paths; the counts of the
+    benchmarks, which az-graph was chosen with, belong to lean=False.
+    """
     return float(sum(parameter.numel() for parameter in probe.model.parameters()))
 
 
 @proxy("trainable_layers", "Tybl & Neumann, CVPR 2025", shared=True)
 def trainable_layers(probe: Probe) -> float:
     """ℵ, the number of parameter tensors (not layers: a convolution with its normalisation has 3),
-    those on dead paths included."""
+    those on dead paths included, of which lean networks have none (see `params`)."""
     return float(len(list(probe.model.parameters())))
 
 

@@ -75,9 +75,7 @@ def rank(
     if len(named) < 2:
         raise AzlibError(f"rank() compares networks: got {len(named)}, expected at least 2")
     weights = members(proxies)  # refuses unknown proxies before anything is computed
-    for name in settings:
-        if name not in (known := signature(score).parameters):
-            raise unknown("setting", name, known)
+    _check_known(settings)
     frame = score_each(
         named, input_shape, blocks=blocks, proxies=proxies, progress=progress, **settings
     )
@@ -88,6 +86,12 @@ def rank(
     label = "az_nas" if set(scores) == set(AZ_NAS) else "score"
     ranked = scores.join(ranks).assign(**{label: total, "place": place})
     return ranked.join(frame["reason"]) if "reason" in frame else ranked
+
+
+def _check_known(settings: Iterable[str]) -> None:
+    for name in settings:
+        if name not in (known := signature(score).parameters):
+            raise unknown("setting", name, known)
 
 
 def score_each(

@@ -83,6 +83,15 @@ def checked(space: SearchSpace, archs: Iterable[str] | None, once: bool) -> Iter
     return archs
 
 
+def with_seeds(
+    space: SearchSpace, archs: Iterable[str], seeds: Iterable[int], unique: bool
+) -> Iterator[tuple[str, int]]:
+    """(architecture, seed) pairs in the order of scoring; `unique`: of each network one alone."""
+    for seed in seeds:
+        for arch in distinct(space, archs) if unique else archs:
+            yield arch, seed
+
+
 def distinct(space: SearchSpace, archs: Iterable[str]) -> Iterator[str]:
     """The canonical architecture of each network, once."""
     ask, seen = Asked(space), set[str]()

@@ -23,6 +23,7 @@ from azlib.scoring.pool import Execution
 from azlib.scoring.sweep import sweep
 from azlib.settings import ScoreSettings
 from azlib.spaces.base import SearchSpace
+from azlib.spaces.own import read_budget
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -91,7 +92,7 @@ class Entry:
         """The space of the file, under its budget, with costs counted as scoring does."""
         space = spaces.get(self.space)
         if self.budget is not None:
-            space = spaces.get(self.space, **space.read_budget(self.budget))
+            space = spaces.get(self.space, **read_budget(space, self.budget))
         if (resolution := self.settings.get("resolution")) is not None:
             space = space.scored_at(resolution)
         return space

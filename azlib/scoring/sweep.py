@@ -87,12 +87,8 @@ def sweep(
         raise AzlibError(f"cannot write scores to {out}: give a file name that ends in .parquet")
     archs = architectures.checked(space, archs, once=len(seeds) == 1 and not unique)
     with parts.opened(out, held_as) as (folder, done):
-        todo = (
-            (arch, seed)
-            for seed in seeds
-            for arch in (architectures.distinct(space, archs) if unique else archs)
-            if (arch, seed) not in done
-        )
+        pairs = architectures.with_seeds(space, archs, seeds, unique)
+        todo = (pair for pair in pairs if pair not in done)
         total = architectures.length(space, archs, unique)
         total = None if total is None else total * len(seeds) - len(done)
         task = _Task(space, settings, own, folder, new=not done and not parts.files(folder))

@@ -27,7 +27,10 @@ class History:
     def __init__(self, members: Sequence[str], selected: int, iterations: int):
         self.members, self.proxies = tuple(members), tuple(dict.fromkeys(members))
         if taken := {"step", "structure", *COSTS} & {*members}:
-            raise AzlibError(f"the log has columns {sorted(taken)} of its own: rename the scores")
+            raise AzlibError(
+                f"the log has columns {sorted(taken)} of its own: rename the scores, or search by "
+                "one of these alone with azlib.search.Count"
+            )
         self.rows: list[dict[str, Any]] = []
         self.failed = 0  # how many have no score at all
         self.values = np.empty((iterations, len(self.proxies)))

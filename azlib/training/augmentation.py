@@ -100,7 +100,7 @@ OPERATIONS: dict[str, Callable[[Image.Image, float, int], Image.Image]] = {
     "sharpness": _enhance("Sharpness"),
     "posterize": lambda image, m, sign: ImageOps.posterize(image, round(8 - 4 * m)),
     "posterize_more": lambda image, m, _: ImageOps.posterize(image, max(1, 4 - int(4 * m))),
-    "solarize": lambda image, m, sign: ImageOps.solarize(image, round(256 * (1 - m))),
+    "solarize": lambda image, m, sign: ImageOps.solarize(image, math.ceil(256 * (1 - m))),
     "solarize_add": _solarize_add,
     "autocontrast": lambda image, m, sign: ImageOps.autocontrast(image),
     "equalize": lambda image, m, sign: ImageOps.equalize(image),
