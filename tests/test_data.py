@@ -120,6 +120,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             server.released.wait(10)
 
+    def do_HEAD(self):
+        if self.server.mode == "deaf":
+            self.server.released.wait(10)
+        else:
+            self.send_error(501)
+
     def log_message(self, *_):
         pass
 
@@ -149,7 +155,8 @@ def impatient(monkeypatch):
 def connect(server, folder, monkeypatch):
     """Points azlib to the server and to a cache that does not exist yet."""
     monkeypatch.setattr(cache, "ADDRESS", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setattr(cache, "_answered", {})
+    monkeypatch.setattr(cache, "_answered", set())
+    monkeypatch.setattr(cache, "_silent", {})
     monkeypatch.setenv("AZLIB_CACHE", str(folder))
     monkeypatch.delenv("OFFLINE", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -256,6 +263,14 @@ def test_a_failed_download_keeps_nothing_and_names_the_command(server, mode, mes
         ground_truth("nas-bench-macro")
     assert "nothing was kept; try again with `azlib data nas-bench-macro`" in str(error.value)
     assert "\n" not in str(error.value) and held() == []
+
+
+def test_a_server_that_was_silent_is_asked_again_with_more_patience(server):
+    server.mode = "deaf"
+    assert not cache.answers(0.2)
+    server.mode = "whole"
+    assert not cache.answers(0.2) and cache.answers(30)  # the former did not ask, so soon
+    assert len(ground_truth("timm")) == 1
 
 
 def test_no_network_is_said_in_one_line(server, monkeypatch, azlib_data):
@@ -372,7 +387,7 @@ def test_nas_bench_201_falls_back_to_the_embedded_table(server, monkeypatch):
     fallbacks = [line for line in lines if line.startswith("only CIFAR-10")]
     assert len(fallbacks) == 2 and "is not there" in fallbacks[0] and "0.5 s" in fallbacks[1]
     server.mode = "whole"
-    monkeypatch.setattr(cache, "_answered", {})  # as in another process
+    monkeypatch.setattr(cache, "_silent", {})  # as in another process
     monkeypatch.setattr(cache, "PATIENCE", 30)
     source = truth.nas_bench_201(say=lines.append)
     assert list(benchmarks.load(source)) == list(benchmarks.DATASETS)

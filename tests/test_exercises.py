@@ -38,7 +38,8 @@ def test_the_solution_is_right_and_nothing_is_not(name, capsys):
     for unsolved in (lambda *_: None, lambda *_: ..., lambda: 0):
         exercises.check(name, unsolved)
         assert capsys.readouterr().out.startswith("not yet: ")
-    for nonsense in ("nonsense", np.array(["text"]), torch.ones(2, requires_grad=True)):
+    odd = ([1], [[1], [1, 2]], ([], []), ["a", "b", "c", "ab", "ac", "bc", "abc"])
+    for nonsense in ("nonsense", np.array(["text"]), torch.ones(2, requires_grad=True), *odd):
         assert exercises.complain(name, lambda *_, value=nonsense: value)
     assert exercises.complain(name, 3) == "expected a function, got 3"
 

@@ -142,6 +142,20 @@ def test_a_notebook_depends_on_the_modules_it_imports_and_on_theirs():
     assert "proxies/az.py" in names("import azlib")  # azlib.score, imported when it is used
 
 
+def test_a_notebook_depends_on_the_style_and_on_what_it_may_do_without(monkeypatch):
+    for number, wanted in (("21", {"timm"}), ("08", set())):
+        (path,) = (ROOT / "notebooks").glob(f"{number}-*.ipynb")
+        assert dependencies.asked_for(path) == wanted
+        task = figures.Task(path, {"scores": "nowhere"}, Path("out.ipynb"))
+        digests = []
+        for there in (True, False):
+            monkeypatch.setattr(figures.data, "available", lambda *_, there=there, **__: there)
+            digests.append(task.digest())
+        assert (digests[0] != digests[1]) == bool(wanted)
+    monkeypatch.setattr(dependencies, "STYLE", path)
+    assert task.digest() != digests[1]
+
+
 def test_every_notebook_has_its_exhibits_under_watch():
     for task in figures.tasks(ROOT / "notebooks", ROOT / ".build", source="official.csv"):
         watched = list(task._exhibits())

@@ -11,7 +11,7 @@ from azlib import spaces
 from azlib.aggregation import aggregate
 from azlib.companion import elsewhere, left_over, places, quests, transfer
 from azlib.companion.methods import Method
-from azlib.companion.metrics import kendall
+from azlib.companion.metrics import best_of_first, kendall
 from azlib.errors import AzlibError
 from azlib.scoring.files import expand
 
@@ -61,10 +61,41 @@ def test_critical_difference_is_that_of_the_literature():
 
 
 def test_mean_ranks_leave_out_methods_that_a_task_lacks():
-    rows = [("t", "x", 0.5), ("t", "y", 0.4), ("u", "x", 0.1), ("u", "y", 0.3), ("u", "z", 0.9)]
-    numbers = pd.DataFrame(rows, columns=["task", "method", "kendall_tau"]).assign(benchmark="b")
-    ranks = elsewhere.mean_ranks(numbers)
+    rows = [("normal", "x", 0.5), ("normal", "y", 0.4), ("jigsaw", "x", 0.1), ("jigsaw", "y", 0.3)]
+    rows += [("jigsaw", "z", 0.9), ("autoencoder", "x", 0.7), ("autoencoder", "y", 0.8)]
+    numbers = pd.DataFrame(rows, columns=["task", "method", "kendall_tau"])
+    numbers["benchmark"] = "transnas-bench-101-micro"
+    ranks = elsewhere.mean_ranks(numbers)  # the odd task does not count
     assert sorted(ranks) == ["x", "y"] and ranks.mean().to_dict() == {"x": 1.5, "y": 1.5}
+    extremes = elsewhere.extremes(numbers).set_index("method")
+    assert extremes.loc["x", "best task"] == "autoencoder" and extremes.loc["x", "mean"] == 0.3
+
+
+def test_regret_does_not_depend_on_the_order_of_ties(rng):
+    truth = pd.Series(rng.permutation(30).astype(float))
+    scores = pd.Series(rng.integers(0, 4, 30).astype(float)).where(truth != 7)  # NaN ranks last
+    for k in (1, 5, 12, 40):
+        found = []
+        for _ in range(4000):
+            shuffled = scores.sample(frac=1, random_state=rng)
+            first = shuffled.sort_values(ascending=False, kind="stable").index[:k]
+            found.append(truth[first].max())
+        error = np.std(found) / len(found) ** 0.5
+        assert best_of_first(scores, truth, k) == pytest.approx(
+            np.mean(found), abs=5 * error + 1e-9
+        )
+
+
+def test_methods_are_compared_on_what_all_have_scored(monkeypatch):
+    truth = pd.Series(range(4), index=list("abcd"), dtype=float)
+    parts = (
+        pd.DataFrame({"x": 1.0}, index=list("abc")),
+        pd.DataFrame({"y": 1.0}, index=list("bcd")),
+    )
+    monkeypatch.setattr(places, "frames", lambda *_: parts)
+    compared = [Method(name, (name,)) for name in "xyz"]
+    found = places.in_common({("nas-bench-macro", "t"): truth}, compared)
+    assert list(found["nas-bench-macro", "t"].index) == ["b", "c"]
 
 
 def test_claims_compare_joins_of_the_same_proxies(rng):

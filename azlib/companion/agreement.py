@@ -138,8 +138,9 @@ def noise_shares(
         ranks = scores[name].rank()
         groups = ranks.groupby(network)
         several = groups.transform("size") > 1
-        within = ((ranks - groups.transform("mean"))[several] ** 2).mean()
-        shares[name] = float(within / ranks[several].var())
+        apart = ((ranks - groups.transform("mean"))[several] ** 2).sum()
+        freedom = several.sum() - network[several].nunique()  # each mean is of the copies, too
+        shares[name] = float(apart / freedom / ranks[several].var())
     return shares
 
 

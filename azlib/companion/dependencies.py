@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
+STYLE = PACKAGE / "companion" / "paper.mplstyle"
 _LIBRARIES = ("numpy", "scipy", "pandas", "torch", "matplotlib")
 
 
@@ -62,15 +63,30 @@ def _files(name: str) -> Iterator[Path]:
             yield candidate
 
 
+def asked_for(notebook: Path) -> set[str]:
+    """The benchmarks that its code, or a module that it imports, uses if they are `available`."""
+    code = code_of(notebook)
+    sources = [code, *(path.read_text(encoding="utf-8") for path in modules(code))]
+    return {
+        node.args[0].value
+        for source in sources
+        if "available(" in source
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "available"
+        if node.args and isinstance(node.args[0], ast.Constant)
+        if isinstance(node.args[0].value, str)
+    }
+
+
 def digest(notebook: Path, inputs: list[Path], values: dict[str, object]) -> str:
-    """A hash of all that the result of a notebook depends on.
+    """A hash of all that the result of a notebook depends on, the style of pictures included.
 
     Args:
         notebook: its cells count, and the modules of azlib that they import.
         inputs: files, and folders whose files count.
         values: parameters that are given.
     """
-    files = {notebook.resolve(), *modules(code_of(notebook))}
+    files = {notebook.resolve(), *modules(code_of(notebook)), STYLE}
     for path in inputs:
         path = path.resolve()
         files |= {p for p in path.rglob("*") if p.is_file()} if path.is_dir() else {path}

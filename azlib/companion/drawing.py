@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import cache, wraps
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -40,10 +41,10 @@ def drawn(function: Callable[P, Figure]) -> Callable[P, Figure]:
     """Decorates a function that draws: applies the style, names things for readers, and notes the
     fingerprint.
 
-    The fingerprint is a hash of the function's own source, of the style, of the arguments, with
-    numbers to six digits, and of the names that were put in. Two figures with the same
-    fingerprint show the same, even if different versions of matplotlib and its fonts render them
-    to different pixels.
+    The fingerprint is a hash of the source of the function's module and of this one, of the style,
+    of the arguments, with numbers to six digits, and of the names that were put in. Two figures
+    with the same fingerprint show the same, even if different versions of matplotlib and its fonts
+    render them to different pixels.
     """
 
     @wraps(function)
@@ -51,8 +52,8 @@ def drawn(function: Callable[P, Figure]) -> Callable[P, Figure]:
         with plt.rc_context(STYLE):
             figure = function(*args, **kwargs)
             named = _name(figure)
-        parts = [inspect.getsource(function), _text(STYLE), *map(_text, args), _text(kwargs)]
-        parts += named
+        parts = [_source(function.__module__), _source(__name__), _text(STYLE)]
+        parts += [*map(_text, args), _text(kwargs), *named]
         figure.set_gid(sha256("\n".join(parts).encode()).hexdigest())
         return figure
 
@@ -80,8 +81,17 @@ def fingerprint(figure: Figure) -> str:
     return figure.get_gid() or ""
 
 
+@cache
+def _source(module: str) -> str:
+    return inspect.getsource(sys.modules[module])
+
+
 def _text(value: object) -> str:
     """An argument as text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, np.ndarray):
         value = pd.DataFrame(value)
     if isinstance(value, pd.DataFrame | pd.Series):

@@ -12,8 +12,18 @@ import pandas as pd
 from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion.agreement import difference, summary
 from azlib.companion.methods import Method
-from azlib.companion.metrics import kendall, kendall_interval, ndcg
-from azlib.companion.places import PLACES, SEED, aligned, fitted, frames, joined, left_aside, method
+from azlib.companion.metrics import best_of_first, kendall, kendall_interval, ndcg
+from azlib.companion.places import (
+    CHOSEN_HERE,
+    PLACES,
+    SEED,
+    aligned,
+    fitted,
+    frames,
+    joined,
+    left_aside,
+    method,
+)
 from azlib.companion.tables import TAU
 from azlib.errors import AzlibError
 from azlib.scoring.files import COMMITTED, read, read_settings
@@ -34,13 +44,12 @@ def tops(method: Method, table: pd.DataFrame, truth: pd.Series) -> dict[str, Any
     """What training the first k of a ranking finds: their best accuracy, as regret in points.
 
     For each k of `TOP`: the accuracy of the best of all that are ranked minus that of the best of
-    the first k. nDCG of the first tenth takes accuracies whose gain doubles with each 0.05 of their
-    range, so that tasks of any unit can be compared.
+    the first k, in the mean over the orders of tied ones. nDCG of the first tenth takes accuracies
+    whose gain doubles with each 0.05 of their range, so that tasks of any unit can be compared.
     """
     scores = method.score(table)
-    first = truth.loc[scores.sort_values(ascending=False, kind="stable").index]
     best = truth.max()
-    found = {f"regret_{k}": float(best - first.iloc[:k].max()) for k in TOP}
+    found = {f"regret_{k}": max(0.0, float(best - best_of_first(scores, truth, k))) for k in TOP}
     share = (truth - truth.min()) / (best - truth.min())
     found["ndcg"] = ndcg(scores, 20 * share, max(1, len(truth) // 10))
     return found | {"best": float(best), "n": len(truth)}
@@ -66,9 +75,11 @@ def claims(method: Method, table: pd.DataFrame, truth: pd.Series) -> dict[str, A
 def mean_ranks(numbers: pd.DataFrame, value: str = "kendall_tau") -> pd.DataFrame:
     """Rank of each method on each task (1 is best), for methods that every task has.
 
-    One row per task, one column per method, ordered by mean rank.
+    One row per task but the odd ones, one column per method, ordered by mean rank.
     """
-    wide = numbers.pivot(index=["benchmark", "task"], columns="method", values=value)
+    wide = numbers[~_odd(numbers)].pivot(
+        index=["benchmark", "task"], columns="method", values=value
+    )
     complete = wide.dropna(axis="columns")
     if complete.empty:
         raise AzlibError("no method was scored on every task: nothing to rank")
@@ -90,13 +101,13 @@ def critical_difference(methods_compared: int, tasks: int, level: float = 0.05) 
 
 
 def extremes(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Each method's best and worst task by τ, and the mean over tasks but the odd ones."""
+    """Each method's best and worst task by τ of all, and the mean over tasks but the odd ones."""
     rows = []
     for name, of_method in numbers.groupby("method", sort=False):
         usual = of_method[~_odd(of_method)]
-        best = usual.loc[usual["kendall_tau"].idxmax()]
-        worst = usual.loc[usual["kendall_tau"].idxmin()]
-        row = {"method": name, "tasks": len(usual), "mean": usual["kendall_tau"].mean()}
+        best = of_method.loc[of_method["kendall_tau"].idxmax()]
+        worst = of_method.loc[of_method["kendall_tau"].idxmin()]
+        row = {"method": name, "tasks": len(of_method), "mean": usual["kendall_tau"].mean()}
         row |= {"best": best["kendall_tau"], "best task": best["task"]}
         rows.append(row | {"worst": worst["kendall_tau"], "worst task": worst["task"]})
     return pd.DataFrame(rows).sort_values("mean", ascending=False, ignore_index=True)
@@ -268,6 +279,7 @@ def findings(
     place = int((means < means["AZ-NAS"]).sum()) + 1
     critical = critical_difference(ranks.shape[1], len(ranks))
     better = means.index[means < means["AZ-NAS"] - critical]
+    chosen = [name for name in means.index[: place - 1] if name in CHOSEN_HERE]
     ahead = (gaps["difference_low"] > 0).sum()
     behind = (gaps["difference_high"] < 0).sum()
     log_wins = (of_claims["log"] > of_claims["linear"]).sum()
@@ -279,6 +291,8 @@ def findings(
     return [
         f"AZ-NAS has place {place} of {len(means)} by its mean rank over {len(ranks)} tasks; "
         f"better by more than the critical difference: {', '.join(better) or 'none'}.",
+        "Of those before it, these were chosen on some of the very accuracies: "
+        f"{', '.join(chosen) or 'none'}.",
         f"It is ahead of FLOPs on {ahead} of {len(gaps)} tasks and behind on {behind}, with "
         "intervals that leave out 0.",
         f"The logarithm is ahead of the plain sum on {log_wins} "

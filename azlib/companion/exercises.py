@@ -51,7 +51,10 @@ def complain(name: str, attempt: object) -> str:
         raise unknown("exercise", name, EXERCISES)
     if not callable(attempt):
         return f"expected a function, got {_short(attempt)}"
-    return EXERCISES[name](attempt)
+    try:
+        return EXERCISES[name](attempt)
+    except (TypeError, ValueError) as error:  # such as lists of unequal lengths
+        return f"what it gives is of another kind than the result ({reason(error)})"
 
 
 def compared(
@@ -154,6 +157,8 @@ def _subsets(attempt: Attempt) -> str:
         wanted = {frozenset(s) for n in range(len(names)) for s in combinations(names, n + 1)}
         if not isinstance(value, list | tuple | set):
             return f"for {names} it gives {_short(value)}; expected a list of subsets"
+        if not all(isinstance(subset, list | tuple | set | frozenset) for subset in value):
+            return f"for {names} it gives {_short(value)}; expected a list of subsets"
         found = [frozenset(subset) for subset in value]
         if frozenset() in found:
             return "the empty set is among them; a ranking needs at least one proxy"
@@ -172,8 +177,8 @@ def _mutation(attempt: Attempt) -> str:
             return problem
         if not isinstance(child, tuple) or len(child) != len(parent):
             return f"a child is {_short(child)}; expected a tuple of six operations"
-        if strange := set(child) - set(OPERATIONS):
-            return f"a child has the operation {_short(strange.pop())}, which is none of the five"
+        if strange := [operation for operation in child if operation not in OPERATIONS]:
+            return f"a child has the operation {_short(strange[0])}, which is none of the five"
         changed = [i for i, (a, b) in enumerate(zip(parent, child, strict=True)) if a != b]
         if len(changed) != 1:
             return f"a child differs from its parent in {len(changed)} edges; expected exactly one"

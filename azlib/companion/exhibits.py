@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from azlib.companion.drawing import STYLE, fingerprint
 from azlib.companion.tables import latex, markdown
@@ -80,9 +81,11 @@ def _agree(held: str, new: str, digits: int) -> bool:
     except ValueError:  # what lies there is no CSV
         return False
     numbers = after.select_dtypes("float").columns
-    if list(before) != list(after) or not before.drop(columns=numbers).equals(
-        after.drop(columns=numbers)
-    ):
+    if list(before) != list(after):
+        return False
+    if not all(map(is_numeric_dtype, before[numbers].dtypes)) or not before.drop(
+        columns=numbers
+    ).equals(after.drop(columns=numbers)):
         return False
     sizes = after[numbers].abs().replace(0, np.nan)
     unit = (10 ** (np.floor(np.log10(sizes)) - digits + 1)).fillna(10.0**-digits)

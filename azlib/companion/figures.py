@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from azlib.companion import benchmarks, data, forked, notebooks
-from azlib.companion.dependencies import code_of, digest
+from azlib.companion.dependencies import asked_for, code_of, digest
 from azlib.errors import AzlibError
 from azlib.scoring.pool import end_with_parent
 from azlib.settings import check_at_least
@@ -64,7 +64,8 @@ class Task:
     def digest(self) -> str:
         """A hash of the notebook, the code it imports, and the files that it reads.
 
-        Those files are where its parameters point, but for the folder of exhibits.
+        Those files are where its parameters point, but for the folder of exhibits, and the
+        benchmarks in the cache that it uses if they are there.
         """
         inputs = [
             path
@@ -72,7 +73,8 @@ class Task:
             if name != "figures" and isinstance(value, str) and value
             if (path := self.notebook.parent / value).exists()
         ]
-        return digest(self.notebook, inputs, self.values)
+        there = [name for name in sorted(asked_for(self.notebook)) if _is_there(name)]
+        return digest(self.notebook, inputs, self.values | {"benchmarks that are there": there})
 
     def stale(self, digest: str) -> bool:
         """Whether the notebook must run: something it depends on changed, or an exhibit is gone."""
@@ -173,11 +175,15 @@ def make(
 
 def _possible(task: Task, say: Callable[[str], None]) -> bool:
     """Whether all benchmarks are there that a notebook cannot do without; if not, a line."""
-    lacking = [n for n in task.benchmarks if not data.available(n, fetch=False, say=lambda _: None)]
+    lacking = [name for name in task.benchmarks if not _is_there(name)]
     if lacking:
         fetching = f"azlib data {' '.join(lacking)}"
         say(f"{task.notebook.stem}: left as it is, as it needs what `{fetching}` fetches")
     return not lacking
+
+
+def _is_there(benchmark: str) -> bool:
+    return data.available(benchmark, fetch=False, say=lambda _: None)
 
 
 def _longest_first(task: Task) -> int:

@@ -53,7 +53,8 @@ def _rest(values: NDArray[np.float64], base: NDArray[np.float64]) -> NDArray[np.
 
 def within_groups(scores: pd.Series, accuracies: pd.Series, groups: pd.Series) -> float:
     """Kendall's τ of architectures within groups only, in the mean over groups, each weighing as
-    many pairs as it has; NaN where no group can be ranked. The three are in the same order."""
+    many pairs as it has; NaN where no group can be ranked. Groups of fewer than five say too little
+    and are left out. The three are in the same order."""
     values, truth = scores.to_numpy(), accuracies.to_numpy()
     taus, weights = [], []
     for members in groups.groupby(groups).indices.values():
@@ -81,7 +82,7 @@ def left_over(
     Returns:
         benchmark, task, proxy, n, tau (plain), partial with its interval low, high (Spearman's ρ
         with `HELD_FIXED` held fixed), and within (τ within groups of equal depths and a like size,
-        fifths of the MACs).
+        fifths of the MACs; equal MACs are in the same one).
     """
     rows = []
     for (benchmark, task), truth in accuracy.items():
@@ -92,7 +93,7 @@ def left_over(
                 continue
             table, accuracies = aligned(table, truth)
             controls = table[list(HELD_FIXED)]
-            fifths = pd.qcut(table["live_macs"].rank(method="first"), 5, labels=False)
+            fifths = pd.qcut(rank(table["live_macs"]), 5, labels=False, duplicates="drop")
             alike = [*(table[held] for held in HELD_FIXED[1:]), fifths]
             groups = table.groupby(alike, dropna=False).ngroup()
             partial = partial_spearman(table[name], accuracies, controls)

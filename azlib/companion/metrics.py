@@ -62,6 +62,22 @@ def selected(scores: ArrayLike, accuracies: ArrayLike) -> tuple[Hashable, float]
     return label, float(np.asarray(accuracies, dtype=float)[best])
 
 
+def best_of_first(scores: ArrayLike, accuracies: ArrayLike, k: int) -> float:
+    """The best accuracy among the first k of a ranking; NaN ranks last.
+
+    Where the k-th place is tied, the mean over all orders of those tied for it: of g of them, m are
+    still among the first k, and the best of m drawn from g is not one of the j best with the
+    probability Π_{i<j} (g - m - i) / (g - i).
+    """
+    ranks, accuracies = _ranks(scores, accuracies)[0], np.asarray(accuracies, dtype=float)
+    last = np.sort(ranks)[::-1][min(k, len(ranks)) - 1]
+    sure, tied = accuracies[ranks > last], np.sort(accuracies[ranks == last])[::-1]
+    m, g, j = min(k, len(ranks)) - len(sure), len(tied), np.arange(len(tied))
+    later = np.cumprod(np.clip(g - m - j, 0, None) / (g - j))  # none of the first j + 1 is drawn
+    found = np.maximum(tied, sure.max(initial=-np.inf))
+    return float(-np.diff(later, prepend=1.0) @ found)
+
+
 def kendall_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Confidence interval of Kendall's τ-b over architectures, by the delete-one jackknife.
 
@@ -149,7 +165,7 @@ def kendall_of_many(
 
 def _higher(ranks: NDArray[np.float64]) -> NDArray[np.uint64]:
     """For each pair (i, j) one bit: whether i has the higher rank."""
-    short = (2 * ranks).astype(np.min_scalar_type(-2 * len(ranks)))  # such numbers compare fast
+    short = (2 * ranks).astype(np.min_scalar_type(-2 * len(ranks) - 1))  # such numbers compare fast
     packed = np.packbits(short[:, None] > short)
     return np.pad(packed, (0, -len(packed) % 8)).view(np.uint64)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +29,9 @@ ADDRESS = "https://raw.githubusercontent.com"
 TIMEOUT = 30.0  # seconds without an answer, where somebody asked to fetch
 PATIENCE = 4.0  # the same where something else was asked for, which can do without
 
-_answered: dict[str, bool] = {}  # address → whether it has, so that no process waits twice
+_answered: set[str] = set()  # addresses that did, so that no process asks again
+_silent: dict[str, tuple[float, float]] = {}  # address → when, and for how long, it was asked
+_AFTERWARDS = 5.0  # seconds in which the next files do not wait for a silent server as well
 
 
 class NotFetched(AzlibError):
@@ -120,10 +124,11 @@ def _download(url: str, path: str, cache: pooch.Pooch, patience: float) -> None:
 
 
 def answers(patience: float) -> bool:
-    """Whether the server says anything within so many seconds, which is asked once in a process.
+    """Whether the server says anything within so many seconds.
 
-    It is asked in a thread: looking up its name knows no time limit, and each of the several
-    addresses that a name may have is given one of its own.
+    Once it did, it is not asked again; where it did not, only after a while, or for longer. It is
+    asked in a thread: looking up its name knows no time limit, and each of the several addresses
+    that a name may have is given one of its own.
     """
     address, answered = ADDRESS, threading.Event()
 
@@ -132,12 +137,17 @@ def answers(patience: float) -> bool:
             requests.head(address, timeout=patience)
             answered.set()
 
-    if address not in _answered:
+    asked, waited = _silent.get(address, (-math.inf, 0.0))
+    lately = time.monotonic() - asked < _AFTERWARDS and waited >= patience
+    if address not in _answered and not lately:
         asking = threading.Thread(target=ask, daemon=True)
         asking.start()
         asking.join(patience)
-        _answered[address] = answered.is_set()
-    return _answered[address]
+        if answered.is_set():
+            _answered.add(address)
+        else:
+            _silent[address] = time.monotonic(), patience
+    return address in _answered
 
 
 @contextmanager
@@ -153,7 +163,9 @@ def _explained(file: RawFile, url: str, command: str, patience: float) -> Iterat
     except requests.exceptions.ChunkedEncodingError as error:
         raise NotFetched(f"the connection to {server} broke within {file.name}; {again}") from error
     except requests.RequestException as error:
-        _answered[ADDRESS] = False
+        if ADDRESS in _answered:
+            _answered.remove(ADDRESS)
+            _silent[ADDRESS] = time.monotonic(), patience
         if isinstance(error, requests.Timeout) or "timed out" in str(error):
             why = f"{server} did not answer within {patience:g} s when asked for {file.name}"
         else:
