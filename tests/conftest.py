@@ -9,6 +9,12 @@ from pathlib import Path
 # is imported, which is why it is set before anything else is.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The help of a command is read as plain text of a usual width, wherever the tests run.
+os.environ.pop("GITHUB_ACTIONS", None)
+os.environ.pop("FORCE_COLOR", None)
+os.environ.pop("PY_COLORS", None)
+os.environ["COLUMNS"] = "80"
+
 # No test waits for a network, or depends on what the user has fetched.
 os.environ["OFFLINE"] = "1"
 os.environ["AZLIB_CACHE"] = os.devnull

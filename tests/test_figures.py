@@ -82,11 +82,15 @@ def test_a_notebook_that_fails_is_named_after_the_others_have_run(project):
     assert stale(project) == ["first"]
 
 
-def test_bad_input_gets_one_line(tmp_path):
+def test_bad_input_gets_one_line(tmp_path, monkeypatch):
     with pytest.raises(AzlibError, match="no notebooks in"):
         figures.make(tmp_path)
     with pytest.raises(AzlibError, match="ground truth 'nowhere' does not exist"):
         figures.make(tmp_path, source="nowhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "truth.csv").touch()
+    with pytest.raises(AzlibError, match="no notebooks in"):  # the file is there
+        figures.make(tmp_path, source="~/truth.csv")
     for workers in (-1, 0):
         with pytest.raises(AzlibError, match=f"workers={workers}"):
             figures.make(tmp_path, workers=workers)

@@ -33,7 +33,8 @@ SOURCES = [
     "MANIFEST.in",
 ]
 SOURCES += ["README.md", "PYPI.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"]
-SOURCES += ["Makefile", "environment.yml"]
+SOURCES += ["Makefile", "environment.yml", "REPRODUCTION.md", ".dockerignore", ".gitignore"]
+SOURCES += [".ci", ".devcontainer", ".github", "docker"]
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
 USE = f"""
 import contextlib
@@ -189,8 +190,12 @@ def test_the_tests_of_the_source_archive_run(built, tmp_path):
     with tarfile.open(archive) as file:
         file.extractall(tmp_path, filter="data")
     (folder,) = tmp_path.iterdir()
-    few = ["tests/test_aggregate.py", "tests/test_paper.py", "tests/test_committed_searches.py"]
-    some = "paper or rank_is or manifest or description"  # of the code, and of the data
+    few = [f"tests/test_{name}.py" for name in ("aggregate", "paper", "committed_searches")]
+    few += [f"tests/test_{name}.py" for name in ("elsewhere", "ledger", "repository")]
+    some = (
+        "paper or rank_is or manifest or description"  # of the code, of the data, and of the rest
+    )
+    some += " or image or devcontainer or committed_page or links"
     shown = command(sys.executable, "-m", "pytest", "-n0", *few, "-k", some, cwd=folder)
     assert "100%" in shown
     where = "import azlib, pathlib; print(pathlib.Path(azlib.__file__).parents[1].resolve())"

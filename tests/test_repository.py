@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -123,19 +124,9 @@ def test_make_help_lists_every_target():
     shown = subprocess.run(
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for target in [
-        "data",
-        "figures",
-        "test",
-        "lab",
-        "site",
-        "scores",
-        "check-scores",
-        "searches",
-        "bench",
-        "lint",
-        "clean",
-    ]:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert len(phony.split()) > 10
+    for target in set(phony.split()) - {"help"}:
         assert re.search(rf"^{target} ", shown, flags=re.MULTILINE), target
 
 
@@ -179,9 +170,10 @@ def test_the_readme_is_a_screen_and_a_half():
 
 def test_no_environment_is_committed():
     """A link called .venv that is committed takes the place of the environment when merged."""
-    command = ["git", "ls-files", ".venv"]
-    held = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    assert not held, "git rm --cached .venv"
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        command = ["git", "ls-files", ".venv"]
+        held = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert not held.stdout, "git rm --cached .venv"
     assert (
         ".venv" in (ROOT / ".gitignore").read_text().splitlines()
     )  # a link, and not only a folder

@@ -87,8 +87,9 @@ def agreement(
 ) -> dict[str, str | float]:
     """One row of Table 4: how a set of proxies, aggregated, ranks the architectures of a data set.
 
-    scores: one row per (arch, seed), as `scores.load` gives them. truth: as `benchmarks.load`
-    gives it. Returns proxies (joined with "+"), aggregation, dataset and the fields of `summary`.
+    scores: one row per (arch, seed), as `azlib.scoring.load` gives them.
+    truth: as `benchmarks.load` gives it.
+    Returns proxies (joined with "+"), aggregation, dataset and the fields of `summary`.
     Raises AzlibError for an unknown proxy or method, and a data set that the truth lacks.
     """
     if dataset not in truth:

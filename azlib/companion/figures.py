@@ -142,6 +142,8 @@ def make(
         AzlibError: a notebook failed (after the others have run), or there are none; a parameter is
             no plain value; a file of a ground truth is damaged, or differs from the fetched one.
     """
+    if source not in ("", benchmarks.EMBEDDED):
+        source = str(Path(source).expanduser())  # which not every shell does
     if source not in ("", benchmarks.EMBEDDED) and not Path(source).exists():
         raise AzlibError(f"the ground truth {source!r} does not exist")
     workers = os.cpu_count() or 1 if workers is None else workers
