@@ -78,7 +78,7 @@ class _Call:
 
     @property
     def leaf(self) -> bool:
-        return next(self.module.children(), None) is None
+        return not self.module._modules.keys() - {"parametrizations"}  # those compute its weights
 
     @property
     def plain_container(self) -> bool:

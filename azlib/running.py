@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import random
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -53,12 +55,20 @@ def differentiable(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[N
             parameter.requires_grad = flag
 
 
-def forked_rng(device: str | torch.device) -> AbstractContextManager[None]:
-    """Inside, torch's own random numbers may be drawn; afterwards the streams are as before.
+@contextmanager
+def forked_rng(device: str | torch.device) -> Iterator[None]:
+    """Inside, global random numbers of PyTorch, Python and NumPy may be drawn; afterwards these
+    streams go on as before.
 
     Those of other devices are not looked at: that would start CUDA on every GPU of the machine.
     """
-    return torch.random.fork_rng([] if str(device) == "cpu" else [device])
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng([] if str(device) == "cpu" else [device]):
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
 
 
 def forward(model: nn.Module, inputs: Tensor) -> Any:

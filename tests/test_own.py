@@ -451,6 +451,60 @@ def test_nan_of_an_own_proxy_is_kept_and_warned_of():
         assert np.isnan(score("own"))
 
 
+def by_data(probe):
+    for parameter in probe.model.parameters():
+        parameter.data.mul_(2)  # which PyTorch does not count as a change
+    return 1.0
+
+
+def empties(probe):
+    probe.inputs.zero_()
+    return 1.0
+
+
+@pytest.mark.parametrize("function", [by_data, empties])
+def test_a_proxy_that_changes_what_others_read_is_refused(function):
+    azlib.proxy("own")(function)
+    with pytest.raises(AzlibError, match="'own' changes the weights of the network or its input"):
+        score("own")
+
+
+class Attention(nn.Module):
+    """Its projections are no layers that an initialisation draws."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        layers = [nn.MultiheadAttention(8, 2, batch_first=True) for _ in range(depth)]
+        self.layers, self.head = nn.ModuleList(layers), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            x = x + layer(x, x, x)[0]
+        return self.head(x.mean(1))
+
+
+class Attentions(MySpace):
+    name = "attentions"
+
+    def build(self, arch, resolution=None):
+        return Attention(len(arch) // 7)
+
+
+def test_networks_of_a_space_are_built_the_same_every_time(tmp_path):
+    space = Attentions()
+    archs = list(dict.fromkeys(space.sample(np.random.default_rng(k)) for k in range(3)))
+    settings = ScoreSettings(("grad_norm", "snip"), (4, 3, 16, 16))
+    tables = []
+    for order in (archs, archs[::-1]):
+        path = tmp_path / f"{len(tables)}.parquet"
+        torch.rand(5)
+        sweep(space, path, settings, archs=order, execution=HERE)
+        tables.append(pd.read_parquet(path).set_index("arch").loc[archs, ["grad_norm", "snip"]])
+    pd.testing.assert_frame_equal(*tables, rtol=0)
+
+
 def test_gradients_that_a_proxy_leaves_behind_do_not_reach_the_next():
     def backward(probe):
         probe.model(probe.inputs).sum().backward()

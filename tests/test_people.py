@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,6 +20,9 @@ import strangers
 import torch
 from helpers import library
 from nbclient import NotebookClient
+from strangers import Head, conv
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import azlib
 from azlib.cli.networks import read_networks
@@ -377,3 +382,107 @@ azlib.plot_ranking(pd.DataFrame(columns, ["x", "y"]))
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     shown = [o for o in notebook.cells[0].outputs if "image/png" in o.get("data", {})]
     assert len(shown) == 1
+
+
+# --- what strangers' networks do ------------------------------------------------------------
+
+
+class Wild(nn.Module):
+    """Draws from every global stream, and replaces a buffer, whenever it runs."""
+
+    primary_blocks = ("first", "second")
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4, 3)
+        self.register_buffer("mean", torch.ones(1).expand(4))
+        self.config = object()  # printed with its address
+
+    def extra_repr(self):
+        return f"config={self.config}"
+
+    def forward(self, x):
+        x = self.first(x) * (1 + random.random() + np.random.rand() + torch.rand(()))
+        if self.training and torch.rand(()) < 0.5:
+            return self.head(x.mean((2, 3)))
+        self.mean = self.mean * 0.5 + x.detach().mean((0, 2, 3))
+        return self.head((self.second(x) + self.mean[:, None, None]).mean((2, 3)))
+
+
+def test_a_score_of_a_network_that_draws_and_changes_itself_repeats():
+    names = ["live_macs", "naswot", "complexity", "grad_norm"]
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    model = nn.Sequential(Wild(), nn.ReLU())
+    first = azlib.score(model, (4, 3, 8, 8), proxies=names, blocks=["0.first", "0.second"])
+    random.seed(7)
+    again = nn.Sequential(Wild(), nn.ReLU())  # printed with another address
+    order = names[::-1]
+    assert azlib.score(again, (4, 3, 8, 8), proxies=order, blocks=["0.first", "0.second"]) == first
+    assert first["complexity"] == 36 * 36 * 3 + 16 * 36 * 4 + 12  # of all layers, always
+    random.seed(3)
+    before = random.getstate()
+    azlib.score(model, (4, 3, 8, 8), proxies="naswot")
+    assert random.getstate() == before and len(states) == 3
+
+
+def test_the_original_is_not_reached_through_what_it_holds():
+    class Held(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+            self.post = lambda x: self.norm(x)
+
+        def forward(self, x):
+            return self.post(x).mean((2, 3))
+
+    model = Held()
+    for ask in (azlib.score, azlib.blocks):
+        with pytest.raises(azlib.AzlibError, match="reaches the original by a function"):
+            ask(model, (4, 3, 8, 8))
+    assert model.norm.num_batches_tracked == 0 and not model.norm._forward_pre_hooks
+
+
+def test_threads_score_one_after_another():
+    nets = [nn.Sequential(conv(3, 4), nn.Dropout(), conv(4, 4), Head(4)) for _ in range(4)]
+    alone = [azlib.score(net, (4, 3, 8, 8)) for net in nets]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda net: azlib.score(net, (4, 3, 8, 8)), nets * 2))
+    assert together == alone * 2
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_compiled_parts_and_weights_that_are_computed():
+    plain = nn.Sequential(conv(3, 4), conv(4, 4), Head(4))
+    with warnings.catch_warnings():  # PyTorch warns of itself
+        warnings.simplefilter("ignore")
+        compiled = nn.Sequential(conv(3, 4), torch.compile(conv(4, 4)), Head(4))
+        script = torch.jit.trace(plain, torch.zeros(2, 3, 8, 8))
+    assert azlib.score(compiled, (4, 3, 8, 8)) == azlib.score(plain, (4, 3, 8, 8))
+    chain = nn.Sequential(*(layer for _ in range(3) for layer in (nn.Conv2d(3, 3, 3), nn.ReLU())))
+    found = list(azlib.blocks(chain, (4, 3, 12, 12)))
+    for layer in chain[::2]:
+        weight_norm(layer)
+    assert list(azlib.blocks(chain, (4, 3, 12, 12))) == found
+    chain.extend([nn.Flatten(), nn.Linear(108, 3)])
+    with pytest.raises(azlib.AzlibError, match="of ParametrizedConv2d is computed from others"):
+        azlib.score(chain, (4, 3, 12, 12), proxies="synflow")
+    with pytest.raises(azlib.AzlibError, match="got TorchScript, which cannot be looked into"):
+        azlib.score(script)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: azlib.rank(5), "expected networks in a list or a dictionary, got int"),
+        (lambda: azlib.rank({1: Head(3), "1": Head(3)}), "two networks have the same name"),
+        (lambda: azlib.rank([Head(3)] * 2, method="lin"), "'lin'. Did you mean 'linear'"),
+        (lambda: azlib.Reference.of_models([Head(3)]), "expected a dictionary from names"),
+        (lambda: azlib.Reference.of_models({"a": Head(3)}, batchs=2), "Did you mean 'batch'"),
+        (lambda: azlib.Reference.of_space("nasbench201"), "type str is no search space"),
+    ],
+)
+def test_a_wrong_argument_gets_one_line(call, message):
+    with pytest.raises(azlib.AzlibError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)

@@ -21,7 +21,7 @@ from azlib.running import modules
 
 Draw = Callable[[Tensor, tuple[int, int], "torch.Generator | None"], Tensor]
 """Fills a weight, given its fan-in and fan-out and a random stream."""
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 _LAYER_SCALES = r"gamma|layer_?scale|lambda|alpha|gain|res_?scale|resweight|rezero"
 _SMALL = 0.1  # the largest value at which layer scales start
@@ -88,8 +88,8 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
         elif isinstance(module, _NORMS):
             if module.weight is not None:
                 module.weight.fill_(1.0)
-            if module.bias is not None:
-                module.bias.zero_()
+            if isinstance(bias := getattr(module, "bias", None), Tensor):  # RMSNorm has none
+                bias.zero_()
         else:
             for name, parameter in module.named_parameters(recurse=False):
                 if _is_layer_scale(name, parameter):

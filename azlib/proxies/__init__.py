@@ -25,6 +25,7 @@ from azlib.proxies.network import (
     check_device,
     one_thread,
     score,
+    score_copy,
     score_in_place,
 )
 from azlib.proxies.probe import Probe, count_macs
@@ -54,6 +55,7 @@ __all__ = [
     "rank",
     "saliency",
     "score",
+    "score_copy",
     "score_each",
     "score_in_place",
     "vkdnw",

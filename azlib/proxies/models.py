@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 
 from azlib.errors import AzlibError, reason
 from azlib.inputs import gaussian
+from azlib.running import modules
 from azlib.settings import IMAGE_SHAPE, check_shape
 
 _NUMBERS = 2**20  # pixels or tokens that a batch chosen by azlib holds at most
@@ -26,6 +30,8 @@ def unwrapped(model: object) -> nn.Module:
     if not isinstance(model, nn.Module):
         hint = f": make one, as in {model.__name__}()" if isinstance(model, type) else ""
         raise AzlibError(f"expected a torch.nn.Module, got {type(model).__name__}{hint}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise AzlibError("got TorchScript, which cannot be looked into: pass the model it is from")
     network: nn.Module = model
     while isinstance(inner := _wrapped_in(network), nn.Module):
         network = inner
@@ -62,10 +68,48 @@ def own_copy(model: nn.Module) -> nn.Module:
             f"{type(model).__name__} cannot be copied ({reason(error)}): pass a model as its "
             "constructor returns it"
         ) from error
-    for module in copied.modules():
+    for module in modules(copied):
         module._compiled_call_impl = None  # hooks do not see into compiled code
+        for name, child in module._modules.items():
+            module._modules[name] = getattr(child, "_orig_mod", child)  # of torch.compile
     other = any(p.is_floating_point() and p.dtype != torch.float32 for p in copied.parameters())
     return copied.float() if other else copied
+
+
+@contextmanager
+def out_of_reach(model: nn.Module) -> Iterator[None]:
+    """Inside, running a module of this model raises: it is its copy that is scored.
+
+    A copy reaches the original through functions that a module holds, such as a lambda on `self`:
+    they are not copied, and what they run would be changed.
+    """
+
+    def reached(*_: object) -> None:
+        raise AzlibError(
+            f"{type(model).__name__} cannot be copied: its forward pass reaches the original by "
+            "a function that it holds, such as a lambda: make that a method"
+        )
+
+    hooks = [m.register_forward_pre_hook(reached) for m in modules(unwrapped(model))]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def printed(model: nn.Module) -> str:
+    """The printed form of a model, which stands for its architecture, without memory addresses.
+
+    Raises `AzlibError` for a model that cannot be printed.
+    """
+    try:
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(model))
+    except Exception as error:  # a stranger's extra_repr can fail in any way
+        raise AzlibError(
+            f"{type(model).__name__} cannot be printed ({reason(error)}): give it a name, "
+            'architecture="my net"'
+        ) from error
 
 
 def default_shape(model: nn.Module) -> tuple[int, ...]:

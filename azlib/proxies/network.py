@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,20 @@ from azlib.block_finder import FoundBlocks, find
 from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.inputs.images import batch as source_batch
-from azlib.proxies.models import default_shape, noise_for, own_copy
+from azlib.proxies.models import (
+    default_shape,
+    noise_for,
+    out_of_reach,
+    own_copy,
+    printed,
+    unwrapped,
+)
 from azlib.proxies.probe import Probe, channels_last
 from azlib.proxies.registry import REGISTRY, names
 from azlib.running import forked_rng
 from azlib.settings import ScoreSettings, check_seed, check_shape
+
+_ONE_AT_A_TIME = threading.RLock()  # random streams and switches of PyTorch are those of a process
 
 
 class Scored(NamedTuple):
@@ -74,16 +84,29 @@ def score(
             not fit, a device that is not there, and where no blocks can be found. It warns
             (`AzlibWarning`) when these hold less than half of the network, and of long work.
     """
-    copied = own_copy(model).cpu()
     own = None if isinstance(labelled_images, str) else labelled_images
     source = labelled_images if isinstance(labelled_images, str) else None
-    shape = default_shape(copied) if input_shape is None else input_shape
+    shape = default_shape(unwrapped(model)) if input_shape is None else input_shape
     chosen = tuple(names(proxies))
     settings = ScoreSettings(
         chosen, shape, init, batch_statistics, noise_source, source, device, precision
     ).sized(batch, resolution)
-    key = repr(copied) if architecture is None else architecture
-    return score_in_place(copied, key, seed, settings, blocks=blocks, macs=macs, batches=own).values
+    given: dict[str, Any] = {"blocks": blocks, "macs": macs, "batches": own}
+    return score_copy(model, architecture, seed, settings, **given).values
+
+
+def score_copy(
+    model: nn.Module, architecture: str | None, seed: int, settings: ScoreSettings, **given: Any
+) -> Scored:
+    """`score_in_place` of a copy, which cannot reach the model that it is from.
+
+    architecture: None for the printed form of the model. given: as there.
+    """
+    with _ONE_AT_A_TIME:
+        copied = own_copy(model).cpu()
+        with out_of_reach(model):
+            key = printed(copied) if architecture is None else architecture
+            return score_in_place(copied, key, seed, settings, **given)
 
 
 def score_in_place(
@@ -100,7 +123,7 @@ def score_in_place(
     replaced."""
     check_seed(seed)
     check_device(settings.device)
-    with one_thread(), forked_rng(settings.device):
+    with _ONE_AT_A_TIME, one_thread(), forked_rng(settings.device):
         if settings.device != "cpu":
             model.to(settings.device)
         inputs = channels_last(_noise(model, settings, generator(seed, architecture, "input")))
@@ -132,11 +155,12 @@ def blocks(
         AzlibError: where fewer than two blocks can be found, and for a model that does not run.
     """
     check_device(device)
-    with one_thread():
+    with _ONE_AT_A_TIME, one_thread(), ExitStack() as held:
         copied = own_copy(model).to(device)
+        held.enter_context(out_of_reach(model))
         shape = default_shape(copied) if input_shape is None else input_shape
         check_shape(shape)
-        inputs = noise_for(copied, (2, *shape[1:]), generator(1, repr(copied), "input"))
+        inputs = noise_for(copied, (2, *shape[1:]), generator(1, printed(copied), "input"))
         return find(copied, channels_last(inputs).to(device))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from functools import cached_property
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -70,7 +72,7 @@ class Probe:
         self.seed_forward()
         if not (ours and proxy.shared):  # what those share has prepared it
             self.prepare(proxy.init)
-        before = [] if ours else [parameter._version for parameter in self.model.parameters()]
+        before = [] if ours else self._read_by_others()
         try:
             value = _number(proxy, proxy.function(self))
         except (AzlibError, Warning):
@@ -87,16 +89,21 @@ class Probe:
             self._check(proxy, before, value)
         return value
 
-    def _check(self, proxy: Proxy, before: list[int], value: float) -> None:
+    def _read_by_others(self) -> list[Tensor]:
+        """Copies of the weights and the input."""
+        return [held.detach().clone() for held in (*self.model.parameters(), self.inputs)]
+
+    def _check(self, proxy: Proxy, before: list[Tensor], value: float) -> None:
         """Undoes and refuses what a proxy of the user's own must not do, and warns of NaN.
 
-        before: how often each parameter had been written to before the proxy ran.
+        before: the weights and the input before the proxy ran.
         """
         self.model.zero_grad(set_to_none=True)  # or the next proxy would add to them
-        if before != [parameter._version for parameter in self.model.parameters()]:
+        after = self._read_by_others()
+        if len(before) != len(after) or not all(map(_equal, before, after)):
             raise AzlibError(
-                f"the proxy {proxy.name!r} changes the weights of the network, which others read: "
-                "let it work on copy.deepcopy(probe.model)"
+                f"the proxy {proxy.name!r} changes the weights of the network or its input, which "
+                "others read: let it work on copy.deepcopy(probe.model)"
             )
         if math.isnan(value):
             warnings.warn(
@@ -113,9 +120,8 @@ class Probe:
         statistics become what they were; elsewhere they become as good as new.
         """
         usual = self.settings.init
-        with torch.no_grad():
-            for buffer, first in self._first_buffers:
-                buffer.copy_(first)
+        for module, name, first in self._first_buffers:
+            module._buffers[name] = first.clone()
         wanted = init or usual
         if wanted is not None and usual is not None:
             if wanted != self._drawn:
@@ -132,6 +138,8 @@ class Probe:
     def seed_forward(self) -> None:
         """Seeds what the model itself draws while it runs, for example in dropout."""
         seed = self.stream("forward").initial_seed()
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         if self.settings.device == "cpu":
             torch.default_generator.manual_seed(seed)
         else:  # takes a third of a millisecond
@@ -148,17 +156,17 @@ class Probe:
         return modules(self.model)
 
     @cached_property
-    def _first_buffers(self) -> list[tuple[Tensor, Tensor]]:
-        """The buffers that a pass may change, beside what they held at first.
+    def _first_buffers(self) -> list[tuple[nn.Module, str, Tensor]]:
+        """The buffers that a pass may change, by module and name, and what they held at first.
 
         Running statistics are not among them where they are reset.
         """
         reset = self.settings.init is not None
         return [
-            (buffer, buffer.clone())
+            (module, name, buffer.clone())
             for module in self._modules
             if module._buffers and not (reset and isinstance(module, _Norm))
-            for buffer in module._buffers.values()
+            for name, buffer in module._buffers.items()
             if buffer is not None
         ]
 
@@ -195,7 +203,9 @@ class Probe:
     def _between(self, function: Callable[[Probe], Any]) -> Any:
         """function(self) while a proxy of the user's own runs, who must not notice."""
         mode = self.model.training
-        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        buffers = [(m, name, b) for m in self._modules for name, b in m._buffers.items()]
+        for module, name, buffer in buffers:
+            module._buffers[name] = None if buffer is None else buffer.clone()
         with forked_rng(self.settings.device):
             self.seed_forward()
             self._fresh = self._guest = False
@@ -204,9 +214,8 @@ class Probe:
             finally:
                 self._guest = True
                 self.train(mode)
-                with torch.no_grad():
-                    for buffer, held in buffers:
-                        buffer.copy_(held)
+                for module, name, buffer in buffers:
+                    module._buffers[name] = buffer
 
     @property
     def trace(self) -> Trace:
@@ -250,6 +259,11 @@ class Probe:
         return channels_last(x).to(self.inputs.device), y.to(self.inputs.device)
 
 
+def _equal(a: Tensor, b: Tensor) -> bool:
+    same = a.shape == b.shape and a.dtype == b.dtype
+    return same and bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
 def _traced(probe: Probe) -> Trace:
     model, settings, blocks = probe.model, probe.settings, probe.blocks
     if blocks is None and not hasattr(model, "primary_blocks"):
@@ -261,6 +275,7 @@ def _traced(probe: Probe) -> Trace:
 
 
 def _counted(probe: Probe) -> float:
+    probe.train(False)  # in which nothing is left out at random
     return count_macs(probe.model, probe.inputs)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from torch import nn
 from tqdm.auto import tqdm
 
-from azlib.aggregation import AZ_NAS, aggregate
+from azlib.aggregation import AGGREGATIONS, AZ_NAS, aggregate
 from azlib.aggregation import rank as rank_values
 from azlib.errors import AzlibError, reason, unknown
 from azlib.inputs import seeded
@@ -75,7 +75,7 @@ def rank(
     if len(named) < 2:
         raise AzlibError(f"rank() compares networks: got {len(named)}, expected at least 2")
     weights = members(proxies)  # refuses unknown proxies before anything is computed
-    _check_known(settings)
+    _check_known(method, settings)
     frame = score_each(
         named, input_shape, blocks=blocks, proxies=proxies, progress=progress, **settings
     )
@@ -88,7 +88,9 @@ def rank(
     return ranked.join(frame["reason"]) if "reason" in frame else ranked
 
 
-def _check_known(settings: Iterable[str]) -> None:
+def _check_known(method: str, settings: Iterable[str]) -> None:
+    if method not in AGGREGATIONS:
+        raise unknown("aggregation method", method, AGGREGATIONS)
     for name in settings:
         if name not in (known := signature(score).parameters):
             raise unknown("setting", name, known)
@@ -108,7 +110,12 @@ def score_each(
     Returns one row per network and one column per proxy, and a column `reason` if some network
     could not be scored. Raises `AzlibError` if none can be.
     """
+    if not named:
+        raise AzlibError("no network to score: got none")
     wanted, seed = proxy_names(proxies), check_seed(settings.get("seed", 1))
+    own = settings.get("labelled_images", "")
+    if not isinstance(own, str):
+        settings["labelled_images"] = list(own)  # a stream could be read once only
     per_model = _blocks_of(blocks, list(named))
     rows, reasons = {}, {}
     alone = len(named) == 1
@@ -160,7 +167,12 @@ def _named(
         if names is not None:
             raise AzlibError("names= is for a list of networks; a dictionary has names already")
         found = {str(name): model for name, model in models.items()}
+        if len(found) < len(models):
+            raise AzlibError(f"two networks have the same name: {list(models)}")
     else:
+        if not hasattr(models, "__iter__"):
+            what = type(models).__name__
+            raise AzlibError(f"expected networks in a list or a dictionary, got {what}")
         listed = list(models)
         given = [str(n) for n in names] if names is not None else _class_names(listed)
         if len(given) != len(listed) or len(set(given)) != len(given):

@@ -26,7 +26,14 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 def layer_weights(model: nn.Module) -> list[Tensor]:
     """The weights w, each once. Raises `AzlibError` for a network without any."""
-    weights = [module.weight for module in model.modules() if isinstance(module, _LAYERS)]
+    layers = [module for module in model.modules() if isinstance(module, _LAYERS)]
+    for layer in layers:
+        if "weight" not in layer._parameters:
+            raise AzlibError(
+                f"this proxy reads weights, and that of {type(layer).__name__} is computed from "
+                "others, as by weight normalisation: score the network without it"
+            )
+    weights = [layer.weight for layer in layers]
     if not weights:
         raise AzlibError(
             f"this proxy reads weights of convolutions and linear layers, {type(model).__name__} "

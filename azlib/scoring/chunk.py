@@ -59,12 +59,15 @@ def score_architecture(space: SearchSpace, arch: str, seed: int, settings: Score
     """
     from torch import nn
 
+    from azlib.inputs import generator, seeded
     from azlib.proxies import score_in_place
     from azlib.spaces.moulds import blank_weights
     from azlib.spaces.own import Asked
 
     ask = Asked(space)
-    with blank_weights() if settings.init in INITIALISATIONS else nullcontext():
+    blank = blank_weights() if settings.init in INITIALISATIONS else nullcontext()
+    # What no initialisation covers, such as embeddings, keeps what the constructors draw.
+    with blank, seeded(generator(seed, arch, "build").initial_seed()):
         model = ask.build(arch, settings.resolution)
     if not isinstance(model, nn.Module):
         raise AzlibError(

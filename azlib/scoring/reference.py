@@ -21,7 +21,7 @@ from azlib.scoring.parts import write
 from azlib.scoring.pool import Execution
 from azlib.scoring.sweep import sweep
 from azlib.settings import ScoreSettings
-from azlib.spaces.base import SearchSpace
+from azlib.spaces.base import SearchSpace, check_space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,6 +86,7 @@ class Reference:
         Raises:
             AzlibError: where the space has not so many networks, and as `sweep` does.
         """
+        check_space(space)
         execution = Execution(workers=1) if execution is None else execution
         with TemporaryDirectory() as folder:
             path = Path(folder) / "reference.parquet"
@@ -111,21 +112,23 @@ class Reference:
             input_shape: as in `azlib.score`, but the same for all; by default that of the first.
             seed: of the scores.
             proxies: names of proxies, or an assembly.
-            settings: other fields of `ScoreSettings`, such as `init`.
+            settings: other fields of `ScoreSettings`, such as `init`; `batch`, `resolution`.
 
         Raises:
             AzlibError: for a network that cannot be scored, with its name.
         """
-        from azlib.proxies import names, score_in_place
-        from azlib.proxies.models import default_shape, own_copy
+        from azlib.proxies import names, score_copy
+        from azlib.proxies.models import default_shape, unwrapped
 
+        if not hasattr(models, "items"):
+            what = type(models).__name__
+            raise AzlibError(f"expected a dictionary from names to networks, got {what}")
         rows, shape = [], input_shape
         for name, model in models.items():
             try:
-                copied = own_copy(model).cpu()
-                shape = default_shape(copied) if shape is None else shape
-                how = ScoreSettings(tuple(names(proxies)), shape, **settings)
-                scored = score_in_place(copied, repr(copied), seed, how)
+                shape = default_shape(unwrapped(model)) if shape is None else shape
+                how = ScoreSettings(tuple(names(proxies)), shape).changed(**settings)
+                scored = score_copy(model, None, seed, how)
             except AzlibError as error:
                 raise AzlibError(f"{name} cannot be in a reference: {error}") from error
             spent = sum(scored.seconds.values())
@@ -221,14 +224,10 @@ class Reference:
 
         The arguments are those of `azlib.score`. Raises `AzlibError` as that does.
         """
-        from azlib.proxies import score_in_place
-        from azlib.proxies.models import own_copy
+        from azlib.proxies import score_copy
 
-        copied = own_copy(model).cpu()
-        key = repr(copied) if architecture is None else architecture
-        scored = score_in_place(
-            copied, key, self.seed, self.settings.score, blocks=blocks, macs=macs
-        )
+        settings = self.settings.score
+        scored = score_copy(model, architecture, self.seed, settings, blocks=blocks, macs=macs)
         return self.value(scored.values)
 
     def score_architecture(self, space: SearchSpace, arch: str) -> float:
@@ -236,6 +235,7 @@ class Reference:
 
         Raises `AzlibError` for another space, and as `azlib.score` does.
         """
+        check_space(space)
         if space.name != self.settings.space:
             raise AzlibError(
                 f"the reference is of the space {self.settings.space!r}, not {space.name!r}"
