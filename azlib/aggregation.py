@@ -62,7 +62,8 @@ def aggregate(
 
     log: sum over proxies of ln(rank / m), at most 0 (Eq. 12). linear: sum of rank / m.
     `scores` has one column per proxy and one row per architecture; the index is kept.
-    `proxies` defaults to those of the four AZ-NAS proxies that are among the columns.
+    `proxies` defaults to those of the four AZ-NAS proxies that are among the columns; an assembly
+    may be given by its name.
 
     Raises AzlibError for an unknown method or proxy, for columns of unequal length, for no rows.
     """
@@ -76,6 +77,8 @@ def aggregate(
         ) from None
     if proxies is None:
         proxies = [name for name in AZ_NAS if name in frame]
+    if isinstance(proxies, str):
+        proxies = ASSEMBLIES.get(proxies, (proxies,))
     for name in proxies:
         if name not in frame:
             raise unknown("proxy", name, map(str, frame.columns))

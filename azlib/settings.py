@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from azlib.assemblies import AZ_NAS
@@ -201,10 +202,11 @@ def check_shape(shape: Any) -> None:
 
 
 def check_seed(seed: object) -> int:
-    """The seed as an integer. Raises `AzlibError` unless it is one from 0 to 2^63 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
+    """The seed as Python's integer. Raises `AzlibError` unless it is one from 0 to 2^63 - 1."""
+    number = -1 if isinstance(seed, bool) or not isinstance(seed, Integral) else int(seed)
+    if not 0 <= number <= LARGEST_SEED:
         raise AzlibError(f"seed={seed!r}: expected an integer from 0 to {LARGEST_SEED}")
-    return seed
+    return number
 
 
 def check_at_least(least: int, **numbers: object) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import oracle
 import pandas as pd
 import pytest
@@ -293,6 +294,16 @@ def test_weights_that_cannot_be_drawn_anew_are_said():
     with pytest.raises(AzlibError, match=r"Conv2d is computed from others .*use init=None to keep"):
         azlib.score(net, SHAPE)
     assert azlib.score(net, SHAPE, init=None)["complexity"] > 0
+
+
+def test_seeds_may_be_numpys_and_assemblies_have_names():
+    ours = azlib.score(Tiny(), SHAPE, architecture="one", seed=2)
+    assert azlib.score(Tiny(), SHAPE, architecture="one", seed=np.int64(2)) == ours
+    frame = pd.DataFrame({name: [1.0, 3.0, 2.0] for name in azlib.proxies.names("az-transfer")})
+    members = azlib.aggregation.ASSEMBLIES["az-transfer"]
+    assert azlib.aggregate(frame, proxies="az-transfer").equals(
+        azlib.aggregate(frame, proxies=members)
+    )
 
 
 def test_double_precision_is_scored_in_single_and_devices_may_be_objects():

@@ -121,7 +121,7 @@ def score_in_place(
 ) -> Scored:
     """`score` without the copy, for a network built for this purpose, on the CPU: its weights are
     replaced."""
-    check_seed(seed)
+    seed = check_seed(seed)
     check_device(settings.device)
     with _ONE_AT_A_TIME, one_thread(), forked_rng(settings.device):
         if settings.device != "cpu":
