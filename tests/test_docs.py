@@ -82,6 +82,8 @@ def test_the_guide_to_own_networks_says_what_speaks_against_its_ranking():
     behind = graph[graph["verdict"] == "is behind"]
     on_201 = (behind.index == "nas-bench-201").sum()
     assert f"ahead of it on {len(behind)} of the eleven tasks, {on_201} of them on" in text
+    vkdnw = duels.loc["VKDNW agg", "verdict"].value_counts()
+    assert f"is ahead on {vkdnw['is behind']} and behind on {vkdnw['is ahead of']} " in text
     gap = graph.loc["nas-bench-macro", "difference"]
     assert f"behind by {gap:.2f}".replace("0.", ".") in text
     tau = exhibit("elsewhere").query("benchmark == 'nas-bench-macro'").set_index("method")
