@@ -66,16 +66,21 @@ def _files(name: str) -> Iterator[Path]:
 def asked_for(notebook: Path) -> set[str]:
     """The benchmarks that its code, or a module that it imports, uses if they are `available`."""
     code = code_of(notebook)
-    sources = [code, *(path.read_text(encoding="utf-8") for path in modules(code))]
-    return {
-        node.args[0].value
-        for source in sources
-        if "available(" in source
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "available"
-        if node.args and isinstance(node.args[0], ast.Constant)
-        if isinstance(node.args[0].value, str)
-    }
+    return set(_asked(code)).union(*map(_asked_in, modules(code)))
+
+
+@cache
+def _asked_in(path: Path) -> set[str]:
+    return set(_asked(path.read_text(encoding="utf-8")))
+
+
+def _asked(code: str) -> Iterator[str]:
+    """What `available` is called with anywhere in some code."""
+    nodes = ast.walk(ast.parse(code)) if "available(" in code else ()
+    calls = [node for node in nodes if isinstance(node, ast.Call) and node.args]
+    for call in calls:
+        if getattr(call.func, "id", "") == "available" and isinstance(call.args[0], ast.Constant):
+            yield str(call.args[0].value)
 
 
 def digest(notebook: Path, inputs: list[Path], values: dict[str, object]) -> str:
