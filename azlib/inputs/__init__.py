@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from azlib.inputs.noise import gaussian
-from azlib.inputs.seeding import generator, seeded
+from azlib.inputs.seeding import generator, seed_all, seeded
 
-__all__ = ["gaussian", "generator", "seeded"]
+__all__ = ["gaussian", "generator", "seed_all", "seeded"]

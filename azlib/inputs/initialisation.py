@@ -115,15 +115,17 @@ def _assign(module: nn.Module, weight: Tensor) -> None:
 
     Raises `AzlibError` where there is no way back from the weight to these others.
     """
-    try:
-        if not is_parametrized(module, "weight"):
-            raise NotImplementedError("it is not made by torch.nn.utils.parametrizations")
-        module.weight = weight
-    except (NotImplementedError, RuntimeError, ValueError) as error:
-        raise AzlibError(
-            f"the weight of {type(module).__name__} is computed from others and cannot be drawn "
-            f"anew ({reason(error)}): use init=None to keep the weights of the network"
-        ) from error
+    why = "it is not made by torch.nn.utils.parametrizations"
+    if is_parametrized(module, "weight"):
+        try:
+            module.weight = weight
+            return
+        except Exception as error:  # how a parametrisation refuses is up to who wrote it
+            why = reason(error)
+    raise AzlibError(
+        f"the weight of {type(module).__name__} is computed from others and cannot be drawn anew "
+        f"({why}): use init=None to keep the weights of the network"
+    )
 
 
 def _fill(

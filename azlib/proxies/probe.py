@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +10,13 @@ from functools import cached_property
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from azlib.block_finder import FoundBlocks, find
 from azlib.errors import AzlibError, AzlibWarning, out_of_memory, reason
-from azlib.inputs import generator
+from azlib.inputs import generator, seed_all
 from azlib.inputs.images import batch as source_batch
 from azlib.inputs.initialisation import inherit, initialise
 from azlib.proxies.registry import Proxy
@@ -72,7 +70,7 @@ class Probe:
         self.seed_forward()
         if not (ours and proxy.shared):  # what those share has prepared it
             self.prepare(proxy.init)
-        before = [] if ours else self._read_by_others()
+        before = [] if ours else [held.detach().clone() for held in self._read_by_others()]
         try:
             value = _number(proxy, proxy.function(self))
         except (AzlibError, Warning):
@@ -90,13 +88,12 @@ class Probe:
         return value
 
     def _read_by_others(self) -> list[Tensor]:
-        """Copies of the weights and the input."""
-        return [held.detach().clone() for held in (*self.model.parameters(), self.inputs)]
+        return [*self.model.parameters(), self.inputs]
 
     def _check(self, proxy: Proxy, before: list[Tensor], value: float) -> None:
         """Undoes and refuses what a proxy of the user's own must not do, and warns of NaN.
 
-        before: the weights and the input before the proxy ran.
+        before: copies of the weights and the input, made before the proxy ran.
         """
         self.model.zero_grad(set_to_none=True)  # or the next proxy would add to them
         after = self._read_by_others()
@@ -137,13 +134,7 @@ class Probe:
 
     def seed_forward(self) -> None:
         """Seeds what the model itself draws while it runs, for example in dropout."""
-        seed = self.stream("forward").initial_seed()
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        if self.settings.device == "cpu":
-            torch.default_generator.manual_seed(seed)
-        else:  # takes a third of a millisecond
-            torch.manual_seed(seed)
+        seed_all(self.stream("forward").initial_seed(), self.settings.device)
 
     def train(self, mode: bool) -> None:
         """What `model.train` does, without looking for the modules again."""

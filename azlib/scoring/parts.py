@@ -43,19 +43,21 @@ def opened(out: Path, settings: FileSettings) -> Iterator[tuple[Path, set[Item]]
         raise AzlibError(f"cannot create {parts}: {error.strerror}") from error
     lock = FileLock(parts / _LOCK, timeout=0)
     try:
-        lock.acquire()
+        with contextlib.suppress(NotImplementedError):  # on a file system that knows no locks
+            lock.acquire()
     except Timeout:
         raise AzlibError(
             f"another process is writing {out}: wait for it, or choose another output"
         ) from None
-    except NotImplementedError:
-        pass  # a file system that knows no locks
+    except OSError as error:
+        raise AzlibError(f"cannot write to {parts}: {error.strerror}") from error
     try:
         yield parts, _prepared(out, parts, settings)
     finally:
-        with contextlib.suppress(OSError):  # parts, or something of the user's own, may lie there
+        with contextlib.suppress(OSError):  # some systems keep a file that is open
             (parts / _LOCK).unlink(missing_ok=True)
-            lock.release()
+        lock.release()
+        with contextlib.suppress(OSError):  # parts, or something of the user's own, may lie there
             parts.rmdir()
 
 
