@@ -71,6 +71,43 @@ def forked_rng(device: str | torch.device) -> Iterator[None]:
         np.random.set_state(of_numpy)
 
 
+@contextmanager
+def exact(device: str | torch.device) -> Iterator[None]:
+    """Inside, a GPU computes what is in single precision in single precision, and repeats itself.
+
+    Convolutions on NVIDIA's GPUs otherwise round what they multiply to the ten bits of TF32, and
+    cuDNN may add up in another order each time.
+    """
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    rounding: list[tuple[Any, str, Any]]
+    if str(device) == "cpu":
+        yield
+        return
+    with _switched((cudnn, "deterministic", True), (cudnn, "benchmark", False)):
+        try:
+            rounding = [(part, "allow_tf32", False) for part in (cudnn, matmul)]
+            _ = cudnn.allow_tf32, matmul.allow_tf32
+        except RuntimeError:  # the user has set their new names, which may not be mixed with these
+            parts = (cudnn.conv, cudnn.rnn, matmul)
+            rounding = [(part, "fp32_precision", "ieee") for part in parts]
+        with _switched(*rounding):
+            yield
+
+
+@contextmanager
+def _switched(*switches: tuple[Any, str, Any]) -> Iterator[None]:
+    """Inside, attributes (of what, name, value) have these values."""
+    held = [getattr(thing, name) for thing, name, _ in switches]
+    try:
+        for thing, name, value in switches:
+            setattr(thing, name, value)
+        yield
+    finally:
+        for (thing, name, _), value in zip(switches, held, strict=True):
+            setattr(thing, name, value)
+
+
 def forward(model: nn.Module, inputs: Tensor) -> Any:
     """What the model returns; whatever it raises becomes an `AzlibError` of one line."""
     try:
@@ -101,7 +138,7 @@ def unfused(model: nn.Module) -> Iterator[None]:
     try:
         with sdpa_kernel(SDPBackend.MATH), ExitStack() as stack:
             if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(_switched((torch.backends.cudnn, "enabled", False)))
                 stack.enter_context(warnings.catch_warnings())
                 warnings.simplefilter(
                     "ignore"

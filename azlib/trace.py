@@ -27,6 +27,8 @@ from azlib.running import (
 )
 from azlib.tape import Session, taping
 
+_LARGE = 512  # rows of a matrix whose eigenvalues a GPU finds sooner than a CPU
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -78,13 +80,16 @@ def _gram(m: Tensor) -> Tensor:
 
 
 def _batched(function: Callable[[Tensor], Tensor], matrices: list[Tensor]) -> list[Tensor]:
-    """Applies a batched linear-algebra function once per shape; results on the CPU, in order."""
+    """Applies a batched linear-algebra function once per shape; results on the CPU, in order.
+
+    The eigenvalues of small matrices take a GPU longer than they take a CPU.
+    """
     results: list[Tensor] = [torch.empty(0)] * len(matrices)
     for shape in dict.fromkeys(m.shape for m in matrices):
         where = [i for i, m in enumerate(matrices) if m.shape == shape]
-        for i, value in zip(
-            where, function(torch.stack([matrices[i] for i in where])).cpu(), strict=True
-        ):
+        stacked = torch.stack([matrices[i] for i in where])
+        found = function(stacked if shape[0] >= _LARGE else stacked.cpu()).cpu()
+        for i, value in zip(where, found, strict=True):
             results[i] = value
     return results
 
@@ -385,7 +390,7 @@ def _bytes_to_signs(device: torch.device) -> Tensor:
 def signs(
     shape: tuple[int, ...], rng: torch.Generator, device: str | torch.device = "cpu"
 ) -> Tensor:
-    """Random ±1, float32, of the given shape; (B, C, H, W) comes in channels-last layout.
+    """Random ±1, float32, of the given shape; (B, C, H, W) comes in channels-last layout on a CPU.
 
     Drawn on the CPU, as bits, so that a seed means the same signs on every device and a GPU is
     sent an eighth of a byte for each.
@@ -396,4 +401,7 @@ def signs(
     index = words.view(torch.uint8).to(device, non_blocking=True).int()
     flat = nn.functional.embedding(index, _bytes_to_signs(torch.device(device)))
     values = flat.view(-1)[:size].view(order)
-    return values.permute(0, 3, 1, 2) if len(shape) == 4 else values
+    if len(shape) != 4:
+        return values
+    values = values.permute(0, 3, 1, 2)
+    return values if values.device.type == "cpu" else values.contiguous()

@@ -240,7 +240,9 @@ class Text(nn.Module):
         self.head = nn.Linear(16, 5)
 
     def forward(self, ids):
-        x = self.encoder(self.words(ids) + self.positions(torch.arange(ids.shape[1])))
+        x = self.encoder(
+            self.words(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
+        )
         return {"hidden": x, "logits": self.head(x.mean(1))}
 
 

@@ -21,6 +21,7 @@ from azlib.inputs.initialisation import DRAWS, initialise
 from azlib.proxies import Probe, names
 from azlib.proxies.az import deviation, entropy, under_rule
 from azlib.proxies.models import default_shape
+from azlib.running import exact, unfused
 from azlib.settings import INITIALISATIONS
 from azlib.spaces import nasbench201 as nb
 from azlib.trace import Trace, signs, trace
@@ -331,6 +332,33 @@ def test_only_the_device_that_is_used_is_touched(monkeypatch):
     azlib.score(Tiny(), (4, 3, 16, 16), blocks=["a", "b"], init=None)
     with pytest.raises(AzlibError, match=r'PyTorch sees 2 here, the last is "cuda:1"'):
         azlib.score(Tiny(), SHAPE, device="cuda:2")
+
+
+@pytest.mark.parametrize("new_names", [False, True])
+def test_on_a_gpu_nothing_is_rounded_and_the_switches_are_put_back(new_names):
+    """The switches are there without a GPU, too; new ones may not be mixed with old ones."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if new_names and not hasattr(cudnn, "conv"):
+        pytest.skip("this PyTorch has one way to switch")
+    conv = getattr(cudnn, "conv", None)
+    before = conv and conv.fp32_precision
+    try:
+        if new_names:
+            conv.fp32_precision = "ieee"
+        with exact("cuda"), unfused(nn.LSTM(2, 2)):
+            assert cudnn.deterministic and not cudnn.enabled
+            if new_names:
+                assert cudnn.rnn.fp32_precision == matmul.fp32_precision == "ieee"
+            else:
+                assert not cudnn.allow_tf32 and not matmul.allow_tf32
+        assert cudnn.enabled and not cudnn.deterministic
+        if new_names:
+            assert (conv.fp32_precision, cudnn.rnn.fp32_precision) == ("ieee", "tf32")
+        else:
+            assert cudnn.allow_tf32 and not matmul.allow_tf32
+    finally:
+        if new_names:
+            conv.fp32_precision = before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

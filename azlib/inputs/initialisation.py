@@ -70,6 +70,7 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
     if method not in draws:
         raise unknown("initialisation", method, draws)
     draw = draws[method]
+    waiting: Waiting = []
     for module in modules(model):
         if not module._parameters and "parametrizations" not in module._modules:
             continue  # most modules have no weights of their own
@@ -78,11 +79,12 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
             receptive = prod(kernel)
             fans = (into * receptive, out * receptive)
             if "weight" in module._parameters:
-                _fill(module.weight, draw, fans, generator)
+                _fill(module.weight, draw, fans, generator, waiting)
             else:
-                _assign(module, _fill(torch.empty_like(module.weight), draw, fans, generator))
+                weight = torch.empty_like(module.weight)
+                _assign(module, weight.copy_(draw(torch.empty(weight.shape), fans, generator)))
             if module.bias is not None and method == "default":
-                _fill(module.bias, draw, fans, generator)
+                _fill(module.bias, draw, fans, generator, waiting)
             elif module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, _NORMS):
@@ -94,6 +96,7 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
             for name, parameter in module.named_parameters(recurse=False):
                 if _is_layer_scale(name, parameter):
                     parameter.fill_(1.0)
+    _send(waiting)
 
 
 def inherit(model: nn.Module, seed: int) -> None:
@@ -128,16 +131,36 @@ def _assign(module: nn.Module, weight: Tensor) -> None:
     )
 
 
+Waiting = list[tuple[Tensor, Tensor]]
+"""Tensors on a GPU, and the numbers on the CPU that are to stand in them."""
+
+
 def _fill(
-    values: Tensor, draw: Draw, fans: tuple[int, int], generator: torch.Generator | None
-) -> Tensor:
+    values: Tensor,
+    draw: Draw,
+    fans: tuple[int, int],
+    generator: torch.Generator | None,
+    waiting: Waiting,
+) -> None:
     """Draws a tensor's values on the CPU in single precision, in the order of its indices."""
-    on_cpu = values.device.type == "cpu" and values.dtype == torch.float32
-    if on_cpu and values.is_contiguous():
+    on_cpu = values.device.type == "cpu"
+    if on_cpu and values.dtype == torch.float32 and values.is_contiguous():
         draw(values, fans, generator)
+        return
+    drawn = draw(torch.empty(values.shape), fans, generator)
+    if on_cpu:
+        values.copy_(drawn)
     else:
-        values.copy_(draw(torch.empty(values.shape), fans, generator))
-    return values
+        waiting.append((values, drawn))
+
+
+def _send(waiting: Waiting) -> None:
+    """Brings numbers to a GPU all at once, as it waits for each of its own."""
+    if waiting:
+        flat = torch.cat([numbers.flatten() for _, numbers in waiting]).to(waiting[0][0].device)
+        parts = flat.split([numbers.numel() for _, numbers in waiting])
+        for (values, numbers), part in zip(waiting, parts, strict=True):
+            values.copy_(part.view(numbers.shape))
 
 
 def _is_layer_scale(name: str, parameter: Tensor) -> bool:

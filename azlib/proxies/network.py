@@ -23,9 +23,9 @@ from azlib.proxies.models import (
     printed,
     unwrapped,
 )
-from azlib.proxies.probe import Probe, channels_last
+from azlib.proxies.probe import Probe, placed
 from azlib.proxies.registry import REGISTRY, names
-from azlib.running import forked_rng
+from azlib.running import exact, forked_rng
 from azlib.settings import ScoreSettings, check_seed, check_shape
 
 _ONE_AT_A_TIME = threading.RLock()  # random streams and switches of PyTorch are those of a process
@@ -123,11 +123,16 @@ def score_in_place(
     replaced."""
     seed = check_seed(seed)
     check_device(settings.device)
-    with _ONE_AT_A_TIME, one_thread(), forked_rng(settings.device):
+    with (
+        _ONE_AT_A_TIME,
+        one_thread(),
+        exact(settings.device),
+        forked_rng(settings.device),
+    ):
         if settings.device != "cpu":
             model.to(settings.device)
-        inputs = channels_last(_noise(model, settings, generator(seed, architecture, "input")))
-        inputs = inputs.to(settings.device)
+        noise = _noise(model, settings, generator(seed, architecture, "input"))
+        inputs = placed(noise, settings.device)
         probe = Probe(model, inputs, settings, architecture, seed, blocks, macs, batches)
         values, seconds = {}, {}
         for name in names(settings.proxies):
@@ -161,7 +166,7 @@ def blocks(
         shape = default_shape(copied) if input_shape is None else input_shape
         check_shape(shape)
         inputs = noise_for(copied, (2, *shape[1:]), generator(1, printed(copied), "input"))
-        return find(copied, channels_last(inputs).to(device))
+        return find(copied, placed(inputs, device))
 
 
 def _noise(model: nn.Module, settings: ScoreSettings, rng: torch.Generator) -> Tensor:

@@ -247,7 +247,7 @@ class Probe:
         else:
             source, rng = self.settings.labelled_images or "patches", self.stream(f"images{number}")
             x, y = source_batch(source, tuple(self.inputs.shape), self.classes, rng)
-        return channels_last(x).to(self.inputs.device), y.to(self.inputs.device)
+        return placed(x, self.inputs.device), y.to(self.inputs.device)
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
@@ -299,9 +299,16 @@ def _warn_of(found: FoundBlocks, inputs: Tensor) -> None:
         )
 
 
-def channels_last(images: Tensor) -> Tensor:
-    """Channels last, in which convolutions run faster on a CPU."""
-    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
+def placed(inputs: Tensor, device: str | torch.device) -> Tensor:
+    """The inputs on a device, images with their channels last if that is a CPU.
+
+    Convolutions run faster so on a CPU. On a GPU they do not, and the gradient of average pooling
+    with padding is wrong there for channels that are last (PyTorch's issue 188344, of 2026).
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    if on_cpu and inputs.dim() == 4:
+        return inputs.contiguous(memory_format=torch.channels_last)
+    return inputs.contiguous().to(device)
 
 
 def given_batch(

@@ -60,12 +60,14 @@ def score_architecture(space: SearchSpace, arch: str, seed: int, settings: Score
     from torch import nn
 
     from azlib.inputs import generator, seeded
-    from azlib.proxies import score_in_place
+    from azlib.proxies import check_device, score_in_place
     from azlib.spaces.moulds import blank_weights
     from azlib.spaces.own import Asked
 
     ask = Asked(space)
-    blank = blank_weights() if settings.init in INITIALISATIONS else nullcontext()
+    check_device(settings.device)
+    drawn = settings.init in INITIALISATIONS
+    blank = blank_weights(settings.device) if drawn else nullcontext()
     # What no initialisation covers, such as embeddings, keeps what the constructors draw.
     with blank, seeded(generator(seed, arch, "build").initial_seed()):
         model = ask.build(arch, settings.resolution)

@@ -28,7 +28,7 @@ def write_datasheet(out: Path, settings: FileSettings) -> None:
             "total_hours": float(scores["seconds"].sum() / 3600),
         },
         "failed": int(scores[list(settings.score.proxies)].isna().all(axis=1).sum()),
-        **machine(),
+        **machine(settings.score.device),
     }
     with replacing(out.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(sheet, indent=2) + "\n")
@@ -43,13 +43,20 @@ def describes(out: Path) -> bool:
         return False
 
 
-def machine() -> dict[str, object]:
-    """Versions of the packages that compute scores, of Python, and the processor."""
+def machine(device: str = "cpu") -> dict[str, object]:
+    """Versions of the packages that compute scores, of Python, the processor and the device."""
     return {
         "versions": {name: metadata.version(name) for name in ("azlib", "torch", "numpy")},
         "python": platform.python_version(),
         "cpu": _cpu_name(),
+        **({} if device == "cpu" else {"gpu": _gpu_name(device)}),
     }
+
+
+def _gpu_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if torch.cuda.is_available() else "not here"
 
 
 def _cpu_name() -> str:

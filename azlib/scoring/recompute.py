@@ -15,9 +15,8 @@ from azlib.scoring.files import read, read_settings
 from azlib.settings import check_at_least, check_seed
 from azlib.spaces.base import SearchSpace
 
-_SMALLEST_SCALE = (
-    1e-2  # progressivity passes through zero, where a relative difference means little
-)
+SMALLEST_SCALE = 1e-2
+"""Progressivity passes through zero, where a relative difference means little."""
 
 
 class Recomputed(NamedTuple):
@@ -34,9 +33,9 @@ def recompute(
     space: SearchSpace | None = None,
     images: Iterable[str] = (),
 ) -> Recomputed:
-    """Scores up to `count` random rows of a score file afresh.
+    """Scores up to `count` random rows of a score file afresh, on the processor.
 
-    Two failed scores (NaN) agree.
+    Those of a file from a GPU, too, so that everybody can check it. Two failed scores (NaN) agree.
 
     Args:
         path: the score file.
@@ -58,7 +57,8 @@ def recompute(
     names(settings.score.proxies)  # refuses what this process does not know
     rows = rows.sample(min(count, len(rows)), random_state=np.random.default_rng(seed))
     items = [(row.arch, int(row.seed)) for row in rows.itertuples()]
-    fresh, failures = score_chunk(space, items, settings.score.with_folders(images))
+    here = settings.score.with_folders(images).changed(device="cpu")
+    fresh, failures = score_chunk(space, items, here)
     columns = list(settings.score.proxies)
     new = np.array([[row[name] for name in columns] for row in fresh])
     old = rows[columns].to_numpy(float)
@@ -66,7 +66,7 @@ def recompute(
         raise AzlibError(f"{path} cannot be checked: {failures[0]}")
     same = (old == new) | (np.isnan(old) & np.isnan(new))  # infinities, too
     with np.errstate(invalid="ignore"):
-        difference = np.abs(new - old) / np.maximum(np.abs(old), _SMALLEST_SCALE)
+        difference = np.abs(new - old) / np.maximum(np.abs(old), SMALLEST_SCALE)
     difference = np.nan_to_num(np.where(same, 0.0, difference), nan=np.inf)
     return Recomputed(len(rows), float(difference.max()))
 

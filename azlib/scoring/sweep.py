@@ -109,10 +109,9 @@ def _checked(space: SearchSpace, settings: ScoreSettings) -> ScoreSettings:
     settings = settings.suited_to(space)
     from azlib.inputs import generator
     from azlib.inputs.images import batch
-    from azlib.proxies import REGISTRY, check_device, names
+    from azlib.proxies import REGISTRY, names
 
     chosen = tuple(names(settings.proxies))
-    check_device(settings.device)
     reads_images = any(REGISTRY[name].images for name in chosen)
     labelled = settings.labelled_images if reads_images else None
     for source in {settings.noise_source, labelled or "gaussian"} - {"gaussian"}:
@@ -139,9 +138,15 @@ def _score_all(
     bar: tqdm,
 ) -> list[str]:
     """Scores what no part holds yet, and writes each chunk as it comes; a line for each failure."""
+    from azlib.proxies import check_device
+
     failures: list[str] = []
     none_yet = task.new
     todo = parts.unfinished(items, task.folder, execution.chunk, held_as, bar)
+    if (first := next(todo, None)) is None:
+        return []  # complete, so that the device it was scored on is not needed
+    check_device(task.settings.device)
+    todo = itertools.chain([first], todo)
     try:
         with execution.executor() as pool:
             for path, rows, failed in _run(pool, todo, task, execution.ahead(pool)):

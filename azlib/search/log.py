@@ -152,8 +152,16 @@ def summarise(history: History, log: pd.DataFrame, settings: dict) -> dict[str, 
         "failed": history.failed,
         "core_hours": float(log["seconds"].sum() / 3600),
         "settings": settings,
-        **machine(),
+        **machine(_device(settings)),
     }
+
+
+def _device(settings: dict) -> str:
+    """Where candidates were scored; what is not scored by azlib counts as the processor's."""
+    try:
+        return str(settings["score"]["settings"]["device"])
+    except (LookupError, TypeError):
+        return "cpu"
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:

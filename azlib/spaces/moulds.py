@@ -21,15 +21,18 @@ from torch import nn
 M = TypeVar("M", bound=nn.Module)
 
 _MOST_MOULDS = 4096  # they hold no weights, some kilobytes each
-_blank: ContextVar[bool] = ContextVar("blank", default=False)
+_blank: ContextVar[str | None] = ContextVar("blank", default=None)  # the device, inside
 _EMPTY = {name: type(v) for name, v in vars(nn.Module()).items() if isinstance(v, dict)}
 """The dictionaries of a module: hooks, which a mould has none of, parameters, buffers, modules."""
 
 
 @contextmanager
-def blank_weights() -> Iterator[None]:
-    """Inside, what `make` returns holds arbitrary numbers, which have to be drawn before use."""
-    token = _blank.set(True)
+def blank_weights(device: str = "cpu") -> Iterator[None]:
+    """Inside, what `make` returns holds arbitrary numbers, which have to be drawn before use.
+
+    They lie on the device, as nothing of them would have to be brought there.
+    """
+    token = _blank.set(device)
     try:
         yield
     finally:
@@ -48,14 +51,14 @@ def make(kind: Callable[..., M], *arguments: Hashable, channels_last: bool = Fal
         channels_last: whether the weights of convolutions lie in the memory in that order, which is
             faster for features that do.
     """
-    if not _blank.get():
+    if _blank.get() is None:
         return _constructed(kind, arguments, channels_last)
     return _copy(_mould(kind, arguments, channels_last))
 
 
 def repeat(number: int, build: Callable[[], M]) -> list[M]:
     """So many modules as build() returns them, inside `blank_weights` copies of the first."""
-    if not _blank.get():
+    if _blank.get() is None:
         return [build() for _ in range(number)]
     first = build()
     return [first, *(_copy(first) for _ in range(number - 1))]
@@ -75,7 +78,7 @@ def _mould(kind: Callable[..., M], arguments: tuple[Hashable, ...], channels_las
 
 
 def _copy(module: M) -> M:
-    """A module of the same structure with tensors of its own, on the CPU, that are not filled."""
+    """A module of the same structure with tensors of its own that are not filled."""
     copied = object.__new__(type(module))
     held = copied.__dict__
     held.update(vars(module))
@@ -95,4 +98,4 @@ def _copy(module: M) -> M:
 
 
 def _unfilled(like: torch.Tensor) -> torch.Tensor:
-    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype)
+    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=_blank.get())
