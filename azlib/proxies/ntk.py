@@ -15,6 +15,7 @@ from azlib.running import differentiable, logits
 
 _TE_NAS = "Chen et al., ICLR 2021 (TE-NAS)"
 _WORST_KAPPA = 1e5  # what TE-NAS' code gives to a network without gradient
+_ZERO = 1e-9  # of the largest eigenvalue: what single precision leaves of one that is zero
 
 
 def tangent_kernel(probe: Probe) -> Tensor:
@@ -42,12 +43,15 @@ def tangent_kernel(probe: Probe) -> Tensor:
 def ntk(probe: Probe) -> float:
     """-κ, κ the largest over the smallest eigenvalue of the `tangent_kernel`.
 
-    κ = 1e5 where it is not defined: no gradient, or a smallest eigenvalue that round-off left at 0
-    or below and that would otherwise rank first. PyTorch's initialisation, as TE-NAS' code has it
-    in effect; real images, labels unused.
+    κ = 1e5 where it is not defined: no gradient, or a smallest eigenvalue that is zero but for
+    round-off, which would otherwise rank the network. It is zero in every network that ends in a
+    batch normalisation, a mean and a classifier, as those of TransNAS-Bench-101 do: the mean
+    features of a batch sum to the same whatever the weights, and so the rows of G to nothing.
+    PyTorch's initialisation, as TE-NAS' code has it in effect; real images, labels unused.
     """
     kernel = tangent_kernel(probe)
     if not kernel.isfinite().all():
         return -_WORST_KAPPA
     values = torch.linalg.eigvalsh(kernel)
-    return -float(values[-1] / values[0]) if values[0] > 0 else -_WORST_KAPPA
+    singular = bool(values[0] <= _ZERO * values[-1])
+    return -_WORST_KAPPA if singular else -float(values[-1] / values[0])
