@@ -34,6 +34,7 @@ import pandas as pd
 import torch
 from timed import (
     HELP,
+    PAPER,
     SMALL,
     candidates_per_minute,
     cells,
@@ -52,7 +53,8 @@ from azlib.companion import exhibits, plots
 from azlib.inputs import generator
 from azlib.inputs.initialisation import initialise
 from azlib.proxies import REGISTRY, names, score_in_place
-from azlib.scoring.chunk import keep_freed_memory
+from azlib.scoring import sample
+from azlib.scoring.chunk import keep_freed_memory, score_architecture
 from azlib.settings import ScoreSettings
 from azlib.spaces import get
 from azlib.spaces import nasbench201 as nb
@@ -190,6 +192,20 @@ def time_mobilenet() -> float:
     return timed(lambda: score_in_place(space.build(space.initial), "initial", 1, settings))
 
 
+def time_on_gpu(which: str, count: int) -> float:
+    """Seconds of a score at the paper's setting on a GPU, once its kernels have been chosen."""
+    space = get(which)
+    settings = ScoreSettings.for_space(space, device="cuda")
+    archs = sample(space, count)
+
+    def run() -> None:
+        for arch in archs:
+            score_architecture(space, arch, 1, settings)
+
+    run()
+    return timed(run) / count
+
+
 def time_search_step(candidates: int, steps: int = 2000) -> float:
     """Seconds to append one candidate and find the parents, with so many candidates before."""
     rng = np.random.default_rng(0)
@@ -300,6 +316,19 @@ class Bench:
             name = f"(e) search step after {candidates:,}"
             self.measure(name, time_search_step, candidates, scale=1e3, unit="ms")
 
+    def gpu(self) -> None:
+        if not torch.cuda.is_available():
+            print("(h) on a GPU: left out, as there is none")
+            return
+        count, gpu = 2 if self.quick else 20, torch.cuda.get_device_name()
+        for name, networks in (("nasbench201", count), ("mobilenetv2", 3)):
+            self.measure(f"(h) {name} on one {gpu}", time_on_gpu, name, networks)
+        workers = 8
+        archs = cells(20 * count + workers)
+        seconds, _ = alone(time_sweep, workers, archs, PAPER, 4, "cuda")
+        name = f"(h) nasbench201 on one {gpu}, {workers} processes"
+        self.row(name, 20 * count / seconds, "per second")
+
     def memory(self) -> None:
         walked = 60 if self.quick else 600
         name = f"(f) memory growth over {walked} networks"
@@ -341,7 +370,7 @@ UNITS = {
     "import azlib": "s",
     "azlib --help": "s",
 }
-PARTS = ("imports", "scores", "sweeps", "searches", "memory", "grow")
+PARTS = ("imports", "scores", "sweeps", "searches", "memory", "grow", "gpu")
 
 
 def compare(state: str, count: int) -> dict[str, np.ndarray]:

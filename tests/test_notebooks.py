@@ -45,7 +45,7 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
         "model_pairs.csv",
     ],
     "23": ["search_train_see.csv", "search_train_see.png", "search_train_see_found.md"],
-    "22": ["cheap_settings.csv", "cheap_frontier.png", "bfloat16.md"],
+    "22": ["cheap_settings.csv", "cheap_frontier.png", "bfloat16.md", "gpu.md"],
     "24": ["transfer.csv", "transfer.png", "transfer_choice.md", "transfer_duels.csv"],
     "25": ["search_elsewhere.csv", "search_elsewhere.md"],
     "A1": ["{}/degenerate_rules.csv", "{}/degenerate_rules.tex"],

@@ -59,9 +59,9 @@ def timed(function: Callable, repeats: int = 1) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def shipped(arch: str, batch: int = 64, resolution: int = 32) -> None:
+def shipped(arch: str, batch: int = 64, resolution: int = 32, device: str = "cpu") -> None:
     space = nb.NASBench201(cost_resolution=resolution)
-    settings = ScoreSettings(input_shape=(batch, 3, resolution, resolution))
+    settings = ScoreSettings(input_shape=(batch, 3, resolution, resolution), device=device)
     score_architecture(space, arch, 1, settings)
 
 
@@ -78,14 +78,19 @@ def time_scores(setting: tuple[int, int], count: int, repeats: int = 1) -> float
 
 
 def time_sweep(
-    workers: int, archs: list[str], setting: tuple[int, int] = PAPER, chunk: int = 10
+    workers: int,
+    archs: list[str],
+    setting: tuple[int, int] = PAPER,
+    chunk: int = 10,
+    device: str = "cpu",
 ) -> float:
     """Seconds of a sweep, less what starting its processes takes (a sweep of one cell each)."""
     shape = (setting[0], 3, setting[1], setting[1])
     with tempfile.TemporaryDirectory() as folder:
 
         def run(name: str, chosen: list[str], chunk: int) -> float:
-            out, settings = Path(folder) / name, ScoreSettings(input_shape=shape)
+            out = Path(folder) / name
+            settings = ScoreSettings(input_shape=shape, device=device)
             execution = Execution(workers, chunk=chunk, progress=False)
             return timed(
                 lambda: sweep(nb.NASBench201(), out, settings, archs=chosen, execution=execution)

@@ -12,6 +12,7 @@ from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion.agreement import difference
 from azlib.companion.metrics import kendall, kendall_interval
 from azlib.scoring.files import COMMITTED, RESOLUTION, read, read_settings
+from azlib.scoring.recompute import SMALLEST_SCALE
 
 PAPER = 64  # images in the batch of the paper
 PRECISE = "float32"
@@ -86,6 +87,24 @@ def quickest(table: pd.DataFrame) -> pd.Series:
     keys = ["pixels", "batch", "seeds"]
     worst = table.groupby(keys).agg(worst=("difference", "min"), seconds=("seconds", "first"))
     return worst[worst["worst"] >= -CLOSE].reset_index().sort_values("seconds").iloc[0]
+
+
+def on_gpu(folder: Path = COMMITTED) -> pd.DataFrame:
+    """Agreement of the scores of a GPU with those of a processor, at the paper's setting.
+
+    One row for each proxy of AZ-NAS and for their sum: kendall_tau, the largest difference as a
+    share of the score (see `azlib.scoring.recompute`), and the number n of networks.
+    """
+    gpu = read(folder / "az_nasbench201_32px_gpu.parquet").set_index("arch")
+    cpu = read(folder / "az_nasbench201_32px.parquet").set_index("arch").loc[gpu.index]
+    rows = []
+    for name in AZ_NAS:
+        shares = (gpu[name] - cpu[name]).abs() / cpu[name].abs().clip(lower=SMALLEST_SCALE)
+        row = {"score": name, "kendall_tau": kendall(gpu[name], cpu[name])}
+        rows.append(row | {"largest_difference": shares.max(), "n": len(gpu)})
+    tau = kendall(aggregate(gpu), aggregate(cpu))
+    rows.append({"score": "AZ-NAS", "kendall_tau": tau, "n": len(gpu)})
+    return pd.DataFrame(rows)
 
 
 def bfloat16(folder: Path = COMMITTED) -> pd.DataFrame:

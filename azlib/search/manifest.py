@@ -22,9 +22,11 @@ class Entry:
     """One search log.
 
     file: its name without the suffix. about: what it holds, for readers. space, budget: the search
-    space. rule: "algorithm-1" or "random". iterations: accepted candidates. seed: of the search and
-    its scores. preset: at which size candidates are scored. reuse: names of logs of other budgets
-    whose scores are taken over.
+    space. rule: "algorithm-1" or "random". iterations: accepted candidates. population: how many
+    may be parents, by default the paper's share of the iterations. generation: how many candidates
+    are proposed at once, one as published. seed: of the search and its scores. preset: at which
+    size candidates are scored. device: where. reuse: names of logs of other budgets whose scores
+    are taken over.
     """
 
     file: str
@@ -33,8 +35,11 @@ class Entry:
     budget: str
     rule: str = "algorithm-1"
     iterations: int = 2000
+    population: int | None = None
+    generation: int = 1
     seed: int = 123
     preset: str = "cpu"
+    device: str = "cpu"
     reuse: tuple[str, ...] = ()
 
     def make(self, folder: Path, execution: Execution) -> Path:
@@ -43,13 +48,15 @@ class Entry:
         space = spaces.get(self.space, **own.read_budget(space, self.budget))
         rule: Rule = RandomSearch()
         if self.rule == "algorithm-1":
-            rule = Algorithm1(population_of(self.iterations))
-            execution = replace(execution, workers=1)  # one candidate at a time, as published
+            population = self.population or population_of(self.iterations)
+            rule = Algorithm1(population, self.generation)
+            if self.generation == 1:
+                execution = replace(execution, workers=1)  # more would have nothing to do
         out = folder / f"{self.file}.parquet"
         search(
             space,
             rule,
-            Live.at(space, self.preset, self.seed),
+            Live.at(space, self.preset, self.seed, device=self.device),
             iterations=self.iterations,
             seed=self.seed,
             out=out,
