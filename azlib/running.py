@@ -120,6 +120,10 @@ def forward(model: nn.Module, inputs: Tensor) -> Any:
         hint = ""
         if isinstance(error, TypeError) and "argument" in str(error):
             hint = "; a model that takes other arguments needs a wrapper that takes one tensor"
+        elif "indices" in str(error) and inputs.is_floating_point():
+            hint = (
+                "; token ids are drawn for a model with `config.vocab_size` or an embedding first"
+            )
         raise AzlibError(
             f"{type(model).__name__} does not run on an input of shape {tuple(inputs.shape)}: "
             f"{reason(error)}{hint}"

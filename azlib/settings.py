@@ -81,8 +81,7 @@ class ScoreSettings:
         object.__setattr__(self, "proxies", tuple(self.proxies))
         if not self.proxies:
             raise AzlibError("no proxy given: name at least one, such as expressivity")
-        check_shape(self.input_shape)
-        object.__setattr__(self, "input_shape", tuple(self.input_shape))
+        object.__setattr__(self, "input_shape", check_shape(self.input_shape))
         if self.init not in (None, *BY_NETWORK, *INITIALISATIONS):
             raise unknown("initialisation", self.init, (*BY_NETWORK, *INITIALISATIONS))
         if not isinstance(self.batch_statistics, bool):
@@ -182,13 +181,16 @@ class ScoreSettings:
         }
 
 
-def check_shape(shape: Any) -> None:
-    """Raises `AzlibError` unless a shape is at least two positive integers, batch first.
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """A shape as Python's integers.
+
+    Raises `AzlibError` unless it is a list of at least two positive integers, batch first.
 
     The batch must hold two images or more, as batch statistics of one image are not defined.
     """
-    listed = isinstance(shape, tuple | list)
-    if not listed or len(shape) < 2 or any(type(n) is not int or n < 1 for n in shape):
+    listed = list(shape) if isinstance(shape, tuple | list) else []
+    integers = all(isinstance(n, Integral) and not isinstance(n, bool) for n in listed)
+    if len(listed) < 2 or not integers or min(listed) < 1:
         raise AzlibError(
             f"input shape {shape!r}: expected positive integers, as in (64, 3, 32, 32)"
         )
@@ -199,6 +201,7 @@ def check_shape(shape: Any) -> None:
             f"input shape {shape!r}: expected a batch of at most {LARGEST_BATCH:,} and sides of at "
             f"most {LARGEST_RESOLUTION:,}"
         )
+    return tuple(map(int, listed))
 
 
 def check_seed(seed: object) -> int:

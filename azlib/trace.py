@@ -62,7 +62,14 @@ class Trace:
         All NaN where the covariance is zero; that of constant features may be round-off instead,
         which can also leave tiny negative shares.
         """
-        values = _batched(torch.linalg.eigvalsh, self.covariances)
+        try:
+            values = _batched(torch.linalg.eigvalsh, self.covariances)
+        except RuntimeError as error:
+            if all(bool(matrix.isfinite().all()) for matrix in self.covariances):
+                raise
+            raise AzlibError(
+                "the network computes features that are infinite or no numbers (NaN)"
+            ) from error
         return [v / v.sum() for v in values]
 
     @cached_property
@@ -110,6 +117,13 @@ def primary_blocks(
         return names
     names = dict(names) if isinstance(names, Mapping) else list(names)
     for name in names:
+        if isinstance(name, nn.Module):
+            raise AzlibError(
+                "a block is named, as in model.named_modules(): got the module "
+                f"{type(name).__name__}"
+            )
+        if list(names).count(name) > 1:
+            raise AzlibError(f"block {name!r} named twice")
         if not _has(model, name):
             raise unknown("block", name, [known for known, _ in model.named_modules() if known])
         if isinstance(names, dict) and names[name] not in (FIRST, LAST):

@@ -355,11 +355,16 @@ class Bench:
             self.row(f"(g) {name}", after, UNITS.get(name, "ms"), before=before)
 
     def write(self, figures: Path, whole: bool) -> None:
-        """Unless the run was whole, rows of other parts stay as an earlier run wrote them."""
+        """Rows of parts that did not run, as of a missing GPU, stay as an earlier run wrote them.
+
+        whole: whether all the other parts did.
+        """
         picture = plots.growth(pd.DataFrame(self.growth)) if self.growth else None
         rows = pd.DataFrame(self.rows, columns=COLUMNS).set_index("measurement")
-        if (path := figures / "bench.csv").exists() and not whole:
+        if (path := figures / "bench.csv").exists():
             held = pd.read_csv(path).reindex(columns=COLUMNS).set_index("measurement")
+            if whole:
+                held = held[held.index.str.startswith("(h)")]
             rows = pd.concat([held.drop(rows.index, errors="ignore"), rows])
         print("wrote", exhibits.write("bench", figures, rows.reset_index(), figure=picture))
 

@@ -45,6 +45,11 @@ class Tiny(nn.Module):
         return self.head(self.b(self.a(x)).mean((2, 3)))
 
 
+class NoNumbers(Tiny):
+    def forward(self, x):
+        return super().forward(x * math.nan)
+
+
 @pytest.mark.parametrize("init", ["kaiming_norm_fanin", "xavier_uni"])
 @pytest.mark.parametrize("arch", nb.enumerate_all()[4::1801])
 def test_shipped_proxies_equal_the_plain_oracle(arch, init):
@@ -234,6 +239,10 @@ def test_blocks_may_be_tokens_or_vectors():
     assert all(map(math.isfinite, scores.values()))
 
 
+def test_a_shape_may_hold_integers_of_numpy():
+    assert azlib.score(Tiny(), [np.int64(n) for n in SHAPE]) == azlib.score(Tiny(), SHAPE)
+
+
 def test_odd_sizes_are_padded_not_refused():
     assert all(map(math.isfinite, azlib.score(Tiny(), (8, 3, 7, 7)).values()))
 
@@ -245,6 +254,9 @@ def test_odd_sizes_are_padded_not_refused():
         (lambda: azlib.score(Tiny(), SHAPE, blocks=["a", "bb"]), "unknown block 'bb'"),
         (lambda: azlib.score(Tiny(), SHAPE, blocks=["a"]), "at least 2 are needed"),
         (lambda: azlib.score(Tiny(), SHAPE, blocks=["a", "unused"]), "never reached.*unused"),
+        (lambda: azlib.score(Tiny(), SHAPE, blocks=["a", "a"]), "block 'a' named twice"),
+        (lambda: azlib.score(Tiny(), SHAPE, blocks=[Tiny().a]), "got the module Sequential"),
+        (lambda: azlib.score(NoNumbers(), SHAPE), "no numbers"),
         (lambda: azlib.score(Tiny(), (16, 5, 16, 16)), "does not run on an input of shape"),
         (lambda: azlib.score(Tiny(), (16, 5, 16, 16), proxies="complexity"), "does not run"),
         (lambda: azlib.score(Tiny(), 64), "expected positive integers"),
