@@ -55,6 +55,26 @@ def differentiable(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[N
             parameter.requires_grad = flag
 
 
+def laid_out(inputs: Tensor) -> Tensor:
+    """The same, images on a CPU with their channels last and all else with its channels first.
+
+    Convolutions run faster so on a CPU. On a GPU they do not, and the gradient of average pooling
+    with padding is wrong there for channels that are last (PyTorch's issue 188344, of 2026).
+    """
+    last = inputs.dim() == 4 and inputs.device.type == "cpu"
+    return inputs.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def moved(model: nn.Module, device: str) -> nn.Module:
+    """The model on a device; on a GPU with the layout of weights that suits its `laid_out` inputs.
+
+    For weights with their channels last a convolution returns features with their channels last.
+    """
+    if device == "cpu":
+        return model.to(device)
+    return model.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
 @contextmanager
 def forked_rng(device: str | torch.device) -> Iterator[None]:
     """Inside, global random numbers of PyTorch, Python and NumPy may be drawn; afterwards these
@@ -73,39 +93,53 @@ def forked_rng(device: str | torch.device) -> Iterator[None]:
 
 @contextmanager
 def exact(device: str | torch.device) -> Iterator[None]:
-    """Inside, a GPU computes what is in single precision in single precision, and repeats itself.
+    """Inside, a GPU multiplies numbers in single precision as they are, and cuDNN repeats itself.
 
     Convolutions on NVIDIA's GPUs otherwise round what they multiply to the ten bits of TF32, and
     cuDNN may add up in another order each time.
     """
-    cudnn: Any = torch.backends.cudnn
-    matmul: Any = torch.backends.cuda.matmul
-    rounding: list[tuple[Any, str, Any]]
     if str(device) == "cpu":
         yield
         return
-    with _switched((cudnn, "deterministic", True), (cudnn, "benchmark", False)):
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    switches: list[tuple[Any, str, Any]]
+    products = None  # how matrix products are rounded, by their old name
+    try:
+        _, products = cudnn.allow_tf32, torch.get_float32_matmul_precision()
+        switches = [(cudnn, "allow_tf32", False)]
+    except RuntimeError:  # the user has set new names, which may not be mixed with old ones
+        parts = (cudnn.conv, cudnn.rnn, matmul)
+        switches = [(part, "fp32_precision", "ieee") for part in parts]
+    switches += [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
+    with switched(*switches):
+        if products not in (None, "highest"):
+            torch.set_float32_matmul_precision("highest")
         try:
-            rounding = [(part, "allow_tf32", False) for part in (cudnn, matmul)]
-            _ = cudnn.allow_tf32, matmul.allow_tf32
-        except RuntimeError:  # the user has set their new names, which may not be mixed with these
-            parts = (cudnn.conv, cudnn.rnn, matmul)
-            rounding = [(part, "fp32_precision", "ieee") for part in parts]
-        with _switched(*rounding):
             yield
+        finally:
+            if products not in (None, "highest"):
+                torch.set_float32_matmul_precision(products)
 
 
 @contextmanager
-def _switched(*switches: tuple[Any, str, Any]) -> Iterator[None]:
-    """Inside, attributes (of what, name, value) have these values."""
-    held = [getattr(thing, name) for thing, name, _ in switches]
+def switched(*switches: tuple[Any, str, Any]) -> Iterator[None]:
+    """Inside, switches of PyTorch (whose, name, value) have these values.
+
+    Those that have them already are left alone, as PyTorch tells what was set from what is so by
+    default.
+    """
+    others = [(part, name, value) for part, name, value in switches if getattr(part, name) != value]
+    held = [getattr(part, name) for part, name, _ in others]
     try:
-        for thing, name, value in switches:
-            setattr(thing, name, value)
+        with torch.backends.__allow_nonbracketed_mutation():
+            for part, name, value in others:
+                setattr(part, name, value)
         yield
     finally:
-        for (thing, name, _), value in zip(switches, held, strict=True):
-            setattr(thing, name, value)
+        with torch.backends.__allow_nonbracketed_mutation():
+            for (part, name, _), value in zip(others, held, strict=True):
+                setattr(part, name, value)
 
 
 def forward(model: nn.Module, inputs: Tensor) -> Any:
@@ -142,7 +176,7 @@ def unfused(model: nn.Module) -> Iterator[None]:
     try:
         with sdpa_kernel(SDPBackend.MATH), ExitStack() as stack:
             if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-                stack.enter_context(_switched((torch.backends.cudnn, "enabled", False)))
+                stack.enter_context(switched((torch.backends.cudnn, "enabled", False)))
                 stack.enter_context(warnings.catch_warnings())
                 warnings.simplefilter(
                     "ignore"

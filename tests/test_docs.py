@@ -6,6 +6,7 @@ that are typed in a page follow from the exhibits.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from types import ModuleType
@@ -110,6 +111,23 @@ def test_the_guide_to_searching_says_where_the_searches_end():
     assert (
         f"three such searches of {runs['candidates'].max():,.0f} candidates found (eleven" in text
     )
+
+
+def test_the_pages_on_gpus_say_what_was_measured():
+    gpu, bench = (
+        exhibit("gpu").set_index("score"),
+        exhibit("bench").set_index("measurement")["value"],
+    )
+    page, speed = said("docs/gpu.md"), said("docs/speed.md")
+    assert f"the {gpu['n'].max():,} distinct networks" in page
+    assert gpu["kendall_tau"]["AZ-NAS"] > 0.9999 and "is above .9999" in page
+    assert gpu["largest_difference"].max() < 0.004 and "by more than .4 %" in page
+    cell, candidate = (bench[f"(h) {n} on one NVIDIA H200"] for n in ("nasbench201", "mobilenetv2"))
+    assert f"{1e3 * cell:.0f} ms there in one process" in speed
+    assert f"takes {1e3 * candidate:.0f} ms, a twentieth" in speed
+    assert round(bench["(d) MobileNetV2 candidate at 224 px"] / candidate) in range(18, 23)
+    log = json.loads((ROOT / "data/searches/mobilenetv2_450M-paper_seed123.json").read_text())
+    assert f"got to {log['candidates']:,} candidates" in speed
 
 
 def test_notebook_08_says_what_noise_does_to_grasp():

@@ -15,13 +15,14 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import azlib
+from azlib import spaces
 from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.inputs.initialisation import DRAWS, initialise
 from azlib.proxies import Probe, names
 from azlib.proxies.az import deviation, entropy, under_rule
 from azlib.proxies.models import default_shape
-from azlib.running import exact, unfused
+from azlib.running import laid_out, moved
 from azlib.settings import INITIALISATIONS
 from azlib.spaces import nasbench201 as nb
 from azlib.trace import Trace, signs, trace
@@ -346,31 +347,82 @@ def test_only_the_device_that_is_used_is_touched(monkeypatch):
         azlib.score(Tiny(), SHAPE, device="cuda:2")
 
 
-@pytest.mark.parametrize("new_names", [False, True])
-def test_on_a_gpu_nothing_is_rounded_and_the_switches_are_put_back(new_names):
-    """The switches are there without a GPU, too; new ones may not be mixed with old ones."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    if new_names and not hasattr(cudnn, "conv"):
-        pytest.skip("this PyTorch has one way to switch")
-    conv = getattr(cudnn, "conv", None)
-    before = conv and conv.fp32_precision
+ROUNDING = """
+import torch
+from torch import nn
+from azlib.running import exact, unfused
+
+cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+
+def state():
+    def read(thing, name):
+        try:
+            return getattr(thing, name)
+        except RuntimeError:
+            return "mixed"
+    found = [read(cudnn, name) for name in ("enabled", "deterministic", "allow_tf32")]
+    found += [read(matmul, "allow_tf32")]
+    if hasattr(cudnn, "conv"):
+        found += [part.fp32_precision for part in (cudnn.conv, cudnn.rnn, matmul)]
     try:
-        if new_names:
-            conv.fp32_precision = "ieee"
+        return [*found, torch.get_float32_matmul_precision()]
+    except RuntimeError:
+        return [*found, "mixed"]
+
+def check(exactly):
+    before = state()
+    try:
         with exact("cuda"), unfused(nn.LSTM(2, 2)):
-            assert cudnn.deterministic and not cudnn.enabled
-            if new_names:
-                assert cudnn.rnn.fp32_precision == matmul.fp32_precision == "ieee"
-            else:
-                assert not cudnn.allow_tf32 and not matmul.allow_tf32
-        assert cudnn.enabled and not cudnn.deterministic
-        if new_names:
-            assert (conv.fp32_precision, cudnn.rnn.fp32_precision) == ("ieee", "tf32")
-        else:
-            assert cudnn.allow_tf32 and not matmul.allow_tf32
-    finally:
-        if new_names:
-            conv.fp32_precision = before
+            inside = state()
+            raise KeyError
+    except KeyError:
+        pass
+    assert state() == before, (before, state())
+    assert inside[:2] == [False, True], inside
+    assert exactly(inside), inside
+
+for precision in ("highest", "high", "medium"):
+    torch.set_float32_matmul_precision(precision)
+    check(lambda s: not s[2] and not s[3] and s[-1] == "highest")
+if hasattr(cudnn, "conv"):
+    cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = "tf32", "ieee"
+    check(lambda s: s[4:7] == ["ieee"] * 3)
+torch.backends.disable_global_flags()
+with exact("cuda"), unfused(nn.LSTM(2, 2)):
+    assert cudnn.deterministic and not cudnn.enabled
+"""
+
+
+def test_on_a_gpu_nothing_is_rounded_and_the_switches_are_put_back():
+    """The switches are there without a GPU, too; some cannot be put back, hence a process."""
+    subprocess.run([sys.executable, "-W", "error", "-c", ROUNDING], check=True)
+
+
+@pytest.mark.parametrize("space", ["nasbench201", "transnas101-micro", "nasbench-macro"])
+def test_only_on_a_cpu_channels_come_last(space):
+    """Features on another device are looked at without one: PyTorch's "meta" has no numbers."""
+    space, seen = spaces.get(space), {"cpu": [], "meta": []}
+    for device, found in seen.items():
+        model = moved(space.build(space.sample(np.random.default_rng(2)), 64), device).train()
+        for module in model.modules():
+            module.register_forward_pre_hook(
+                lambda _, inputs, found=found: found.extend(x for x in inputs if x.dim() == 4)
+            )
+        model(laid_out(torch.randn(2, 3, 64, 64).to(device)))
+    last = {
+        device: [
+            x.is_contiguous(memory_format=torch.channels_last) for x in found if x[0, 0].numel() > 1
+        ]
+        for device, found in seen.items()
+    }
+    assert len(last["meta"]) > 20 and not any(last["meta"])
+    assert np.mean(last["cpu"]) > 0.8  # not those that a reduction shifts
+
+
+def test_inputs_go_to_the_device_whatever_they_are():
+    for shape in ((2, 3, 4, 4), (2, 3)):
+        assert laid_out(torch.empty(shape, device="meta")).device.type == "meta"
+    assert laid_out(torch.empty(2, 3, 4, 4, device="meta").mT).is_contiguous()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -120,6 +120,9 @@ def check_scores(
     space: Annotated[
         str | None, typer.Option(help="your own search space, if the scores are of one")
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu or cuda, wherever the file was made; round-off differs")
+    ] = "cpu",
 ) -> None:
     """Recompute a random handful of scores and compare."""
     from azlib import spaces
@@ -130,7 +133,7 @@ def check_scores(
     code.load()
     given = None if space is None else spaces.get(space)
     for path in files:
-        rows, difference = recompute(path, count, seed, given)
+        rows, difference = recompute(path, count, seed, given, device=device)
         typer.echo(f"{path}: {rows} rows recomputed, largest relative difference {difference:.1e}")
         if not difference <= tolerance:
             raise AzlibError(f"{path} differs from this code by more than {tolerance:g}")

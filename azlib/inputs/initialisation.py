@@ -133,6 +133,7 @@ def _assign(module: nn.Module, weight: Tensor) -> None:
 
 Waiting = list[tuple[Tensor, Tensor]]
 """Tensors on a GPU, and the numbers on the CPU that are to stand in them."""
+_AT_ONCE = 2**22  # numbers that are sent together, 16 MB
 
 
 def _fill(
@@ -150,17 +151,20 @@ def _fill(
     drawn = draw(torch.empty(values.shape), fans, generator)
     if on_cpu:
         values.copy_(drawn)
-    else:
-        waiting.append((values, drawn))
+        return
+    waiting.append((values, drawn))
+    if sum(numbers.numel() for _, numbers in waiting) >= _AT_ONCE:
+        _send(waiting)
 
 
 def _send(waiting: Waiting) -> None:
-    """Brings numbers to a GPU all at once, as it waits for each of its own."""
+    """Brings numbers to a GPU together, as it waits for each transfer; none waits any more."""
     if waiting:
         flat = torch.cat([numbers.flatten() for _, numbers in waiting]).to(waiting[0][0].device)
         parts = flat.split([numbers.numel() for _, numbers in waiting])
         for (values, numbers), part in zip(waiting, parts, strict=True):
             values.copy_(part.view(numbers.shape))
+        waiting.clear()
 
 
 def _is_layer_scale(name: str, parameter: Tensor) -> bool:

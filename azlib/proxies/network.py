@@ -23,9 +23,9 @@ from azlib.proxies.models import (
     printed,
     unwrapped,
 )
-from azlib.proxies.probe import Probe, placed
+from azlib.proxies.probe import Probe
 from azlib.proxies.registry import REGISTRY, names
-from azlib.running import exact, forked_rng
+from azlib.running import exact, forked_rng, laid_out, moved
 from azlib.settings import ScoreSettings, check_seed, check_shape
 
 _ONE_AT_A_TIME = threading.RLock()  # random streams and switches of PyTorch are those of a process
@@ -119,8 +119,7 @@ def score_in_place(
     macs: float | None = None,
     batches: Sequence[tuple[Tensor, Tensor]] | None = None,
 ) -> Scored:
-    """`score` without the copy, for a network built for this purpose, on the CPU: its weights are
-    replaced."""
+    """`score` without the copy, for a network built for this purpose: its weights are replaced."""
     seed = check_seed(seed)
     check_device(settings.device)
     with (
@@ -129,10 +128,9 @@ def score_in_place(
         exact(settings.device),
         forked_rng(settings.device),
     ):
-        if settings.device != "cpu":
-            model.to(settings.device)
+        moved(model, settings.device)
         noise = _noise(model, settings, generator(seed, architecture, "input"))
-        inputs = placed(noise, settings.device)
+        inputs = laid_out(noise.to(settings.device))
         probe = Probe(model, inputs, settings, architecture, seed, blocks, macs, batches)
         values, seconds = {}, {}
         for name in names(settings.proxies):
@@ -161,12 +159,12 @@ def blocks(
     """
     check_device(device)
     with _ONE_AT_A_TIME, one_thread(), ExitStack() as held:
-        copied = own_copy(model).to(device)
+        copied = moved(own_copy(model), device)
         held.enter_context(out_of_reach(model))
         shape = default_shape(copied) if input_shape is None else input_shape
         check_shape(shape)
         inputs = noise_for(copied, (2, *shape[1:]), generator(1, printed(copied), "input"))
-        return find(copied, placed(inputs, device))
+        return find(copied, laid_out(inputs.to(device)))
 
 
 def _noise(model: nn.Module, settings: ScoreSettings, rng: torch.Generator) -> Tensor:

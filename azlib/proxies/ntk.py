@@ -43,10 +43,11 @@ def tangent_kernel(probe: Probe) -> Tensor:
 def ntk(probe: Probe) -> float:
     """-κ, κ the largest over the smallest eigenvalue of the `tangent_kernel`.
 
-    κ = 1e5 where it is not defined: no gradient, or a smallest eigenvalue that is zero but for
-    round-off, which would otherwise rank the network. It is zero in every network that ends in a
-    batch normalisation, a mean and a classifier, as those of TransNAS-Bench-101 do: the mean
-    features of a batch sum to the same whatever the weights, and so the rows of G to nothing.
+    κ = 1e5, as in TE-NAS' code, where it is not defined: no gradient, or a smallest eigenvalue that
+    is zero but for round-off, so that κ would be round-off, too. It is zero in every network that
+    ends in a batch normalisation, a mean and a classifier, as those of TransNAS-Bench-101 do: the
+    mean features of a batch sum to the same whatever the weights, and so the rows of G to nothing.
+    (A few networks of NAS-Bench-201 have a larger κ, which is defined, and rank behind these.)
     PyTorch's initialisation, as TE-NAS' code has it in effect; real images, labels unused.
     """
     kernel = tangent_kernel(probe)

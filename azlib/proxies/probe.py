@@ -20,7 +20,15 @@ from azlib.inputs import generator, seed_all
 from azlib.inputs.images import batch as source_batch
 from azlib.inputs.initialisation import inherit, initialise
 from azlib.proxies.registry import Proxy
-from azlib.running import differentiable, forked_rng, forward, logits_of, modules, unfused
+from azlib.running import (
+    differentiable,
+    forked_rng,
+    forward,
+    laid_out,
+    logits_of,
+    modules,
+    unfused,
+)
 from azlib.settings import BY_NETWORK, ScoreSettings
 from azlib.trace import Trace, trace
 
@@ -247,7 +255,7 @@ class Probe:
         else:
             source, rng = self.settings.labelled_images or "patches", self.stream(f"images{number}")
             x, y = source_batch(source, tuple(self.inputs.shape), self.classes, rng)
-        return placed(x, self.inputs.device), y.to(self.inputs.device)
+        return laid_out(x.to(self.inputs.device)), y.to(self.inputs.device)
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
@@ -297,18 +305,6 @@ def _warn_of(found: FoundBlocks, inputs: Tensor) -> None:
             AzlibWarning,
             stacklevel=2,
         )
-
-
-def placed(inputs: Tensor, device: str | torch.device) -> Tensor:
-    """The inputs on a device, images with their channels last if that is a CPU.
-
-    Convolutions run faster so on a CPU. On a GPU they do not, and the gradient of average pooling
-    with padding is wrong there for channels that are last (PyTorch's issue 188344, of 2026).
-    """
-    on_cpu = torch.device(device).type == "cpu"
-    if on_cpu and inputs.dim() == 4:
-        return inputs.contiguous(memory_format=torch.channels_last)
-    return inputs.contiguous().to(device)
 
 
 def given_batch(

@@ -49,14 +49,17 @@ def machine(device: str = "cpu") -> dict[str, object]:
         "versions": {name: metadata.version(name) for name in ("azlib", "torch", "numpy")},
         "python": platform.python_version(),
         "cpu": _cpu_name(),
-        **({} if device == "cpu" else {"gpu": _gpu_name(device)}),
+        **_gpu(device),
     }
 
 
-def _gpu_name(device: str) -> str:
+def _gpu(device: str) -> dict[str, str]:
+    """The name of the GPU, if that is where scores were computed, and this is the machine."""
+    if device == "cpu":
+        return {}
     import torch
 
-    return torch.cuda.get_device_name(device) if torch.cuda.is_available() else "not here"
+    return {"gpu": torch.cuda.get_device_name(device)} if torch.cuda.is_available() else {}
 
 
 def _cpu_name() -> str:

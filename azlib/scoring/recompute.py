@@ -32,10 +32,11 @@ def recompute(
     seed: int = 0,
     space: SearchSpace | None = None,
     images: Iterable[str] = (),
+    device: str = "cpu",
 ) -> Recomputed:
-    """Scores up to `count` random rows of a score file afresh, on the processor.
+    """Scores up to `count` random rows of a score file afresh.
 
-    Those of a file from a GPU, too, so that everybody can check it. Two failed scores (NaN) agree.
+    Two failed scores (NaN) agree.
 
     Args:
         path: the score file.
@@ -43,6 +44,7 @@ def recompute(
         seed: of the choice of rows.
         space: the search space, needed where it is one of your own.
         images: where images are, for scores that read some: "cifar10=FOLDER".
+        device: where to compute, wherever the file was made, so that everybody can check it.
 
     Raises:
         AzlibError: for a file that is no score file, a count or seed out of range, and a space that
@@ -50,14 +52,15 @@ def recompute(
     """
     check_at_least(1, count=count)
     check_seed(seed)
-    from azlib.proxies import names
+    from azlib.proxies import check_device, names
 
+    check_device(device)
     settings, rows = read_settings(path), read(path)
     space = _space(settings.space, path, space).scored_at(settings.score.resolution)
     names(settings.score.proxies)  # refuses what this process does not know
     rows = rows.sample(min(count, len(rows)), random_state=np.random.default_rng(seed))
     items = [(row.arch, int(row.seed)) for row in rows.itertuples()]
-    here = settings.score.with_folders(images).changed(device="cpu")
+    here = settings.score.with_folders(images).changed(device=device)
     fresh, failures = score_chunk(space, items, here)
     columns = list(settings.score.proxies)
     new = np.array([[row[name] for name in columns] for row in fresh])

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 _ANY = 1000  # classes: more than any source of images has
 
 
+Chunk = tuple[Path, list[parts.Item]]
+"""The part file of a task, and what it is to hold."""
+
+
 class _Task(NamedTuple):
     """What every chunk of a sweep shares."""
 
@@ -138,15 +142,11 @@ def _score_all(
     bar: tqdm,
 ) -> list[str]:
     """Scores what no part holds yet, and writes each chunk as it comes; a line for each failure."""
-    from azlib.proxies import check_device
-
     failures: list[str] = []
     none_yet = task.new
     todo = parts.unfinished(items, task.folder, execution.chunk, held_as, bar)
-    if (first := next(todo, None)) is None:
-        return []  # complete, so that the device it was scored on is not needed
-    check_device(task.settings.device)
-    todo = itertools.chain([first], todo)
+    if execution.scheduler is None:
+        todo = _on(task.settings.device, todo)
     try:
         with execution.executor() as pool:
             for path, rows, failed in _run(pool, todo, task, execution.ahead(pool)):
@@ -167,8 +167,17 @@ def _score_all(
     return failures
 
 
+def _on(device: str, todo: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The same chunks. Raises `AzlibError` if there are any, but not the device."""
+    from azlib.proxies import check_device
+
+    for chunk in todo:
+        check_device(device)
+        yield chunk
+
+
 def _run(
-    pool: Executor, todo: Iterator[tuple[Path, list[parts.Item]]], task: _Task, limit: int
+    pool: Executor, todo: Iterator[Chunk], task: _Task, limit: int
 ) -> Iterator[tuple[Path, list[dict], list[str]]]:
     """Keeps `limit` chunks in flight, so that the list of architectures is never held whole."""
     flying: dict[Future, Path] = {}

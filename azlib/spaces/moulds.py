@@ -30,7 +30,7 @@ _EMPTY = {name: type(v) for name, v in vars(nn.Module()).items() if isinstance(v
 def blank_weights(device: str = "cpu") -> Iterator[None]:
     """Inside, what `make` returns holds arbitrary numbers, which have to be drawn before use.
 
-    They lie on the device, as nothing of them would have to be brought there.
+    They lie on the device from the start, so that no arbitrary numbers are copied to a GPU.
     """
     token = _blank.set(device)
     try:
@@ -43,7 +43,8 @@ def make(kind: Callable[..., M], *arguments: Hashable, channels_last: bool = Fal
     """The module kind(*arguments), copied from a mould inside `blank_weights`.
 
     All its parameters and buffers must be among those that a score draws and resets in any network:
-    those of convolutions, linear layers and batch normalisation.
+    those of convolutions, linear layers and batch normalisation. They may lie on a GPU, so that a
+    space must not run what it makes.
 
     Args:
         kind: a class of modules, or a function that returns a module.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from azlib.layouts import FIRST
+from azlib.running import laid_out
 from azlib.spaces.moulds import make
 from azlib.spaces.nasbenchmacro.text import LAST_CHANNELS, STEM_CHANNELS, Bottleneck
 from azlib.spaces.nasbenchmacro.text import layers as layers_of
@@ -75,5 +75,5 @@ class Network(nn.Module):
         self.primary_blocks = dict.fromkeys(names, FIRST)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = laid_out(x)
         return self.classifier(self.head(self.last(self.layers(self.stem(x)))))

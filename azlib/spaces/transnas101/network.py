@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from azlib.layouts import FIRST
+from azlib.running import laid_out
 from azlib.spaces.cells.network import AfterReLU, Cell, LeanCell, ReLUConvBN, Zero
 from azlib.spaces.cells.text import KERNELS
 from azlib.spaces.moulds import make
@@ -99,5 +100,5 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.lean:
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = laid_out(x)
         return self.classifier(self.head(self.cells(self.stem(x))))
