@@ -215,7 +215,7 @@ def in_common(
         for method in filter(None, (fitted(m, benchmark) for m in compared)):
             table = joined(parts, method.proxies)
             if table is not None:
-                truth = truth[truth.index.isin(table.index)]
+                truth = truth[table.index.get_indexer(truth.index) >= 0]
         found[benchmark, task] = truth
     return found
 

@@ -90,5 +90,7 @@ def canonical(arch: str) -> str:
     network if they then compute the same function of the input for some matching of the weights of
     their convolutions. There are 5,260 distinct networks among the 15,625 cells.
     """
-    parse(arch)
-    return _canonical_table()[arch]
+    table = _canonical_table()
+    if not isinstance(arch, str) or arch not in table:
+        parse(arch)  # says what is wrong
+    return table[arch]
