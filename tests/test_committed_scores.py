@@ -37,14 +37,6 @@ def test_the_manifest_names_every_file():
         assert there == {entry.file for entry in ENTRIES}
 
 
-def test_planned_files_are_not_there_yet_and_can_be_scored():
-    planned = manifest.read(files.COMMITTED / "planned.toml", manifest.Entry)
-    assert not {entry.file for entry in planned} & {entry.file for entry in ENTRIES}
-    for entry in planned:
-        assert not path_of(entry).exists()
-        assert entry.score_settings(entry.search_space()).proxies == entry.names
-
-
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.file)
 def test_a_file_holds_what_manifest_and_datasheet_say(entry):
     path, space = path_of(entry), entry.search_space()

@@ -113,6 +113,16 @@ def test_the_guide_to_searching_says_where_the_searches_end():
     )
 
 
+def test_results_say_which_methods_stand_on_a_sample():
+    table = exhibit("nas-bench-201/table1").query("architectures == 'all'")
+    few = table[table["n"] <= 1000]["method"].str.removesuffix(" mean")
+    names = set(few.str.replace(r"VKDNW .*", "VKDNW", regex=True))
+    (listed,) = re.findall(
+        r"In Table 1, (.*?) were scored on a random 1,000", said("docs/results.md")
+    )
+    assert set(re.split(", | and ", listed)) == names
+
+
 def test_the_pages_on_gpus_say_what_was_measured():
     gpu, bench = (
         exhibit("gpu").set_index("score"),
