@@ -100,9 +100,9 @@ def _no_pictures_left():
     plt.close("all")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """A folder with a file of networks, which is loaded once."""
+    """A folder with a file of networks, which a process loads once, wherever tests are moved."""
     folder = tmp_path_factory.mktemp("networks")
     (folder / "nets.py").write_text(NETWORKS)
     return folder
