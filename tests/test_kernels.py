@@ -199,7 +199,7 @@ def test_ntk_without_gradient_or_of_equal_images_is_the_worst():
     assert value("ntk", probe) <= -1e5
 
 
-@pytest.mark.parametrize("arch", ["64-41414-3_11_111", "64-41414-0_33_333", "64-41414-1_23_132"])
+@pytest.mark.parametrize("arch", ["64-41414-3_11_111", "64-41414-1_23_132"])
 def test_ntk_of_a_network_that_ends_in_a_normalisation_is_not_defined(arch):
     settings = ScoreSettings(("ntk",), (8, 3, 64, 64))
     assert score_architecture(get("transnas101-micro"), arch, 1, settings).values["ntk"] == -1e5
