@@ -34,11 +34,6 @@ SHARED = ROOT.parent / "shared" / "data"
 sys.path.insert(0, str(ROOT / "tests"))  # for `oracle`
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores, as some tests wait for others."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(autouse=True)
 def _own_stream() -> None:
     """What a test draws without a generator does not depend on the tests before it."""
