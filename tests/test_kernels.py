@@ -114,6 +114,15 @@ def test_linear_regions_counts_distinct_patterns():
     assert value("naswot", probe) == -math.inf  # three equal rows
 
 
+def test_linear_regions_end_the_pass_when_no_two_images_are_alike():
+    probe = probe_of(tiny())
+    ran = []
+    probe.model.head.register_forward_hook(lambda *_: ran.append("head"))
+    assert value("linear_regions", probe) == len(probe.inputs) and not ran
+    probe.inputs[1] = probe.inputs[0]
+    assert value("linear_regions", probe) == len(probe.inputs) - 1 and ran
+
+
 def test_lean_cells_hide_their_activations_and_are_refused():
     arch = nb.form((*CELLS["dead"][:3], "nor_conv_1x1", "none", "skip_connect"))
     with pytest.raises(AzlibError, match=r"never runs the nn.ReLU 'cells.0.*lean=False"):

@@ -6,6 +6,8 @@ each other. ReLUs on dead edges count.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -17,12 +19,16 @@ from azlib.running import forward
 _TE_NAS = "Chen et al., ICLR 2021 (TE-NAS)"
 
 
-def agreements(probe: Probe) -> Tensor:
-    """For two images each, the number of ReLU outputs where both are positive or neither is.
+class _Enough(AzlibError):
+    """Ends a forward pass of which enough was seen."""
 
-    (B, B), float64; its diagonal is the number of ReLU outputs of an image. One forward pass.
-    Raises `AzlibError` for a network without nn.ReLU modules, and for one that leaves some of them
-    unused: its activations are functions, which cannot be seen.
+
+def _visit(probe: Probe, read: Callable[[Tensor], None]) -> None:
+    """Runs one forward pass and calls read(active) for each ReLU, as often as it runs.
+
+    active: (B, N), which of the ReLU's outputs are positive. `read` may raise `_Enough`, which ends
+    the pass. Raises `AzlibError` for a network without nn.ReLU modules, and for one that leaves
+    some of them unused: its activations are functions, which cannot be seen.
     """
     modules = probe.model.named_modules()
     unseen: dict[nn.Module, str] = {m: name for name, m in modules if isinstance(m, nn.ReLU)}
@@ -31,20 +37,17 @@ def agreements(probe: Probe) -> Tensor:
             f"this proxy reads nn.ReLU modules, {type(probe.model).__name__} has none: write its "
             "activations as nn.ReLU modules"
         )
-    count = len(probe.inputs)
-    kernel = torch.zeros(count, count, dtype=torch.float64, device=probe.inputs.device)
 
-    def add(module: nn.Module, _: object, output: Tensor) -> None:
+    def see(module: nn.Module, _: object, output: Tensor) -> None:
         unseen.pop(module, None)
-        active = (output > 0).reshape(count, -1).float()
-        both = (active @ active.T).double()  # counts: exact in float32 up to 2^24
-        own = both.diagonal()
-        kernel.add_(active.shape[1] - own[:, None] - own + 2 * both)
+        read((output > 0).reshape(len(output), -1))
 
-    hooks = [module.register_forward_hook(add) for module in unseen]
+    hooks = [module.register_forward_hook(see) for module in unseen]
     try:
         with torch.no_grad():
             forward(probe.model, probe.inputs)
+    except _Enough:
+        return
     finally:
         for hook in hooks:
             hook.remove()
@@ -53,6 +56,24 @@ def agreements(probe: Probe) -> Tensor:
             f"the forward pass never runs the nn.ReLU {min(unseen.values())!r}: this proxy sees no "
             "functional activations, use modules (for NAS-Bench-201, lean=False)"
         )
+
+
+def agreements(probe: Probe) -> Tensor:
+    """For two images each, the number of ReLU outputs where both are positive or neither is.
+
+    (B, B), float64; its diagonal is the number of ReLU outputs of an image. One forward pass.
+    Raises `AzlibError` where some activations cannot be seen, see `_visit`.
+    """
+    count = len(probe.inputs)
+    kernel = torch.zeros(count, count, dtype=torch.float64, device=probe.inputs.device)
+
+    def add(active: Tensor) -> None:
+        active = active.float()
+        both = (active @ active.T).double()  # counts: exact in float32 up to 2^24
+        own = both.diagonal()
+        kernel.add_(active.shape[1] - own[:, None] - own + 2 * both)
+
+    _visit(probe, add)
     return kernel
 
 
@@ -72,10 +93,20 @@ def naswot(probe: Probe) -> float:
 def linear_regions(probe: Probe) -> float:
     """The number of distinct ReLU patterns among the images of a batch of noise, 1 to B.
 
-    At batch 64 nearly every network has 64. Like NASWOT it sees nn.ReLU modules only: use
-    lean=False networks. TE-NAS runs it after the NTK on one network; here it runs on its own,
-    which changes nothing, since running statistics are not read in training mode.
+    At batch 64 nearly every network has 64. What two images have passed differently stays
+    different, so that the pass ends as soon as no two images are alike. Like NASWOT it sees nn.ReLU
+    modules only: use lean=False networks. TE-NAS runs it after the NTK on one network; here it runs
+    on its own, which changes nothing, since running statistics are not read in training mode.
     """
-    kernel = agreements(probe)
-    alike = (kernel == kernel.diagonal()).sum(1)  # images with this image's pattern
-    return float(round(float((1 / alike.double()).sum())))
+    count = len(probe.inputs)
+    region = torch.zeros(count, dtype=torch.long, device=probe.inputs.device)  # of each image
+
+    def split(active: Tensor) -> None:
+        nonlocal region
+        _, alike = torch.unique(active, dim=0, return_inverse=True)
+        distinct, region = torch.unique(region * count + alike, return_inverse=True)
+        if len(distinct) == count:
+            raise _Enough("no two images are alike")
+
+    _visit(probe, split)
+    return float(region.max() + 1)
