@@ -71,8 +71,14 @@ def moved(model: nn.Module, device: str) -> nn.Module:
     For weights with their channels last a convolution returns features with their channels last.
     """
     if device == "cpu":
-        return model.to(device)
+        return model if _on_cpu(model) else model.to(device)
     return model.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+def _on_cpu(model: nn.Module) -> bool:
+    """Whether all is there already, which is found out faster than `Module.to` moves nothing."""
+    held = (h for module in modules(model) for h in (module._parameters, module._buffers))
+    return all(t is None or t.device.type == "cpu" for tensors in held for t in tensors.values())
 
 
 @contextmanager
