@@ -248,14 +248,14 @@ def test_difference_is_paired():
     accuracies = rng.uniform(80, 94, 120)
     good = accuracies + rng.normal(0, 3, 120)
     worse = good + rng.normal(0, 1, 120)
-    found = agreement.difference(good, worse, accuracies, draws=200)
+    found = agreement.difference(good, worse, accuracies)
     assert found["difference"] == pytest.approx(
         kendall(good, accuracies) - kendall(worse, accuracies)
     )
     assert found["difference_low"] < found["difference"] < found["difference_high"]
-    back = agreement.difference(worse, good, accuracies, draws=200)
+    back = agreement.difference(worse, good, accuracies)
     assert back["difference_low"] == pytest.approx(-found["difference_high"])
-    same = agreement.difference(good, 2 * good, accuracies, draws=20)
+    same = agreement.difference(good, 2 * good, accuracies)
     assert list(same.values()) == [0, 0, 0]
     single = agreement.summary([(good, accuracies)])
     width = found["difference_high"] - found["difference_low"]

@@ -13,15 +13,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.stats
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from azlib.aggregation import AGGREGATIONS, AZ_NAS, aggregate, rank
 from azlib.companion import paper
 from azlib.companion.metrics import (
     correlation,
-    kendall,
-    kendall_of_draws,
+    kendall_difference,
     ndcg,
     seed_spread,
     selected,
@@ -234,33 +232,15 @@ def lead(table: pd.DataFrame, method: str, others: Sequence[str]) -> str:
     return f"{sentence}, not of {', '.join(named(row) for _, row in theirs[~apart].iterrows())}."
 
 
-def difference(
-    first: ArrayLike, second: ArrayLike, accuracies: ArrayLike, draws: int = 500
-) -> dict[str, float]:
+def difference(first: ArrayLike, second: ArrayLike, accuracies: ArrayLike) -> dict[str, float]:
     """τ of the first scores minus τ of the second over the same architectures.
 
-    Returns difference, difference_low, difference_high: a 95 % percentile interval over bootstrap
-    samples of the architectures, drawn together with both their scores. What both rankings owe to
-    the sample cancels, so it is narrower than the two intervals of τ suggest. Aggregated scores are
-    held fixed, not aggregated anew within each sample.
+    Returns difference, difference_low, difference_high, see `metrics.kendall_difference`.
+    Aggregated scores are held fixed, not aggregated anew without an architecture.
     """
-    n = len(np.asarray(accuracies))
-
-    def gap(drawn: NDArray[np.int_], axis: int = -1) -> NDArray[np.float64]:
-        counts = np.stack([np.bincount(rows, minlength=n) for rows in np.atleast_2d(drawn)])
-        taus = [kendall_of_draws(scores, accuracies, counts) for scores in (first, second)]
-        return taus[0] - taus[1]
-
-    found = scipy.stats.bootstrap(
-        [np.arange(n)],
-        gap,
-        vectorized=True,
-        n_resamples=draws,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
+    found = kendall_difference(first, second, accuracies)
     return {
-        "difference": kendall(first, accuracies) - kendall(second, accuracies),
-        "difference_low": float(found.low),
-        "difference_high": float(found.high),
+        "difference": found.difference,
+        "difference_low": found.low,
+        "difference_high": found.high,
     }

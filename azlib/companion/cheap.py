@@ -60,7 +60,7 @@ def trade_offs(truth: pd.DataFrame, folder: Path = COMMITTED) -> pd.DataFrame:
     Returns:
         pixels, batch, seeds (averaged), dataset, tau with its interval low, high, seconds (median
         of a network, all seeds together, as the files have them), and the difference to the paper's
-        setting for the data set under one seed, with its interval (bootstrap).
+        setting for the data set under one seed, with its interval.
     """
     files = {key[:2]: frame for key, frame in tried(folder).items() if key[2] == PRECISE}
     archs = [arch for arch in common(tried(folder)) if arch in truth.index]

@@ -102,9 +102,37 @@ class Correlation(NamedTuple):
 
 def correlation(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Correlation:
     """What `kendall`, `kendall_interval` and `spearman` say, from one ranking of each column."""
-    z = norm.ppf(_tails(level)[1])
     ranks = _ranks(x, y)
-    doubled = [(2 * column).astype(int) for column in ranks]  # average ranks are half-integers
+    tau, without = _leaving_one_out(*ranks)
+    width = _width(without, level)
+    return Correlation(tau, max(tau - width, -1.0), min(tau + width, 1.0), _rho(*ranks))
+
+
+class Difference(NamedTuple):
+    """Kendall's τ-b of one column minus that of another, and the bounds of its interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def kendall_difference(
+    first: ArrayLike, second: ArrayLike, y: ArrayLike, level: float = 0.95
+) -> Difference:
+    """τ of `first` with y minus τ of `second` with y, with its interval by the jackknife.
+
+    The same architecture is left out of both, so that what both τ owe to the architectures cancels:
+    the interval is narrower than those of the two τ suggest. See `kendall_interval`.
+    """
+    taus = [_leaving_one_out(*_ranks(column, y)) for column in (first, second)]
+    found = taus[0][0] - taus[1][0]
+    width = _width(taus[0][1] - taus[1][1], level)
+    return Difference(found, found - width, found + width)
+
+
+def _leaving_one_out(x: NDArray, y: NDArray) -> tuple[float, NDArray[np.float64]]:
+    """τ-b of two columns of ranks, and that without each of the architectures."""
+    doubled = [(2 * column).astype(int) for column in (x, y)]  # average ranks are half-integers
     agreement = _pair_signs(*doubled)
     # Pairs not tied in x (in y), of each architecture and in all.
     untied = [len(column) - np.bincount(column)[column] for column in doubled]
@@ -113,9 +141,14 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Correlation:
         tau = agreement.sum() / 2 / np.sqrt(pairs[0]) / np.sqrt(pairs[1])
         tau = float(np.clip(tau, -1, 1))  # rounding may lead beyond
         scale = np.sqrt((pairs[0] - untied[0]) * (pairs[1] - untied[1]))
-        without = (agreement.sum() / 2 - agreement) / scale
-        width = float(z * np.sqrt((len(agreement) - 1) * without.var()))
-    return Correlation(tau, max(tau - width, -1.0), min(tau + width, 1.0), _rho(*ranks))
+        return tau, (agreement.sum() / 2 - agreement) / scale
+
+
+def _width(without: NDArray[np.float64], level: float) -> float:
+    """How far an interval reaches to each side, from a value without each of n architectures."""
+    z = norm.ppf(_tails(level)[1])
+    with np.errstate(invalid="ignore"):
+        return float(z * np.sqrt((len(without) - 1) * without.var()))
 
 
 def kendall_of_draws(x: ArrayLike, y: ArrayLike, counts: NDArray[np.int_]) -> NDArray[np.float64]:

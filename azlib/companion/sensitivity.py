@@ -51,7 +51,7 @@ def variants(scores: str | Path, space: SearchSpace) -> list[Variant]:
 
 
 def against_default(
-    variant: Variant, usual: Mapping[str, pd.DataFrame], truth: pd.DataFrame, resamples: int
+    variant: Variant, usual: Mapping[str, pd.DataFrame], truth: pd.DataFrame
 ) -> list[dict]:
     """A changed setting beside the default, on the same architectures under the same seed.
 
@@ -59,7 +59,6 @@ def against_default(
         variant: the changed setting.
         usual: group of proxies -> scores at the default.
         truth: accuracies in %, one column per data set.
-        resamples: bootstrap samples behind the interval of a difference.
 
     Returns:
         A row for each data set and ranking that reads what was changed: τ, the difference to the
@@ -78,7 +77,7 @@ def against_default(
             row: dict[str, Any] = {"varied": variant.varied, "setting": variant.setting}
             row |= {"method": name, "dataset": dataset}
             row |= agreement.summary([(new, accuracies)])
-            row |= agreement.difference(new, old, accuracies, resamples)
+            row |= agreement.difference(new, old, accuracies)
             rows.append(row | {"tau_with_default": kendall(new, old)})
     return rows
 
