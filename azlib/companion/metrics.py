@@ -251,8 +251,8 @@ def _ranks(x: ArrayLike, y: ArrayLike) -> tuple[NDArray, NDArray]:
 def _rho(x: NDArray, y: NDArray) -> float:
     """The correlation of two columns of ranks; NaN if either is constant."""
     first, second = x - x.mean(), y - y.mean()
-    norms = np.sqrt((first @ first) * (second @ second))
-    return float(first @ second / norms) if norms > 0 else float("nan")
+    norms = np.sqrt((first * first).sum() * (second * second).sum())
+    return float((first * second).sum() / norms) if norms > 0 else float("nan")
 
 
 def _pair_signs(x: NDArray[np.int_], y: NDArray[np.int_]) -> NDArray[np.int_]:
