@@ -108,24 +108,46 @@ def exact(device: str | torch.device) -> Iterator[None]:
         yield
         return
     cudnn: Any = torch.backends.cudnn
-    matmul: Any = torch.backends.cuda.matmul
-    switches: list[tuple[Any, str, Any]]
-    products = None  # how matrix products are rounded, by their old name
-    try:
-        _, products = cudnn.allow_tf32, torch.get_float32_matmul_precision()
-        switches = [(cudnn, "allow_tf32", False)]
-    except RuntimeError:  # the user has set new names, which may not be mixed with old ones
-        parts = (cudnn.conv, cudnn.rnn, matmul)
-        switches = [(part, "fp32_precision", "ieee") for part in parts]
-    switches += [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
-    with switched(*switches):
-        if products not in (None, "highest"):
-            torch.set_float32_matmul_precision("highest")
-        try:
+    repeated = (cudnn, "deterministic", True), (cudnn, "benchmark", False)
+    products = _rounding_of_products()
+    if products is not None:
+        with switched(*repeated, (cudnn, "allow_tf32", False)), _exact_products(products):
             yield
-        finally:
-            if products not in (None, "highest"):
-                torch.set_float32_matmul_precision(products)
+    else:
+        parts = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
+        with switched(*repeated, *((part, "fp32_precision", "ieee") for part in parts)):
+            yield
+
+
+def _rounding_of_products() -> str | None:
+    """How matrix products are rounded, by the old name of that switch.
+
+    None if the user has set switches of new names, with which the old ones may not be mixed.
+    """
+    if getattr(torch.backends, "fp32_precision", "none") != "none":
+        return None
+    try:
+        _, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+    return products
+
+
+@contextmanager
+def _exact_products(usual: str) -> Iterator[None]:
+    """Inside, matrix products are not rounded; afterwards they are as usual."""
+    if usual == "highest":
+        yield
+        return
+    on_cpu: Any = getattr(torch.backends.mkldnn, "matmul", None)  # the old name sets it, too
+    held = None if on_cpu is None else on_cpu.fp32_precision
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(usual)
+        if on_cpu is not None:
+            on_cpu.fp32_precision = held
 
 
 @contextmanager

@@ -86,9 +86,7 @@ class ScoreSettings:
             raise unknown("initialisation", self.init, (*BY_NETWORK, *INITIALISATIONS))
         if not isinstance(self.batch_statistics, bool):
             raise AzlibError(f"batch_statistics={self.batch_statistics!r}: expected True or False")
-        object.__setattr__(self, "device", str(self.device))  # torch.device("cuda") is one too
-        if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", self.device):
-            raise unknown("device", self.device, ("cpu", "cuda", "cuda:0"))
+        object.__setattr__(self, "device", device_name(self.device))
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
 
@@ -202,6 +200,17 @@ def check_shape(shape: Any) -> tuple[int, ...]:
             f"most {LARGEST_RESOLUTION:,}"
         )
     return tuple(map(int, listed))
+
+
+def device_name(device: object) -> str:
+    """A device as text, as torch.device("cuda") is one too.
+
+    Raises `AzlibError` for what is no device.
+    """
+    name = str(device)
+    if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", name):
+        raise unknown("device", name, ("cpu", "cuda", "cuda:0"))
+    return name
 
 
 def check_seed(seed: object) -> int:

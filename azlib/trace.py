@@ -62,14 +62,15 @@ class Trace:
         All NaN where the covariance is zero; that of constant features may be round-off instead,
         which can also leave tiny negative shares.
         """
+        wrong = AzlibError("the network computes features that are infinite or no numbers (NaN)")
         try:
             values = _batched(torch.linalg.eigvalsh, self.covariances)
         except RuntimeError as error:
             if all(bool(matrix.isfinite().all()) for matrix in self.covariances):
                 raise
-            raise AzlibError(
-                "the network computes features that are infinite or no numbers (NaN)"
-            ) from error
+            raise wrong from error
+        if bool(torch.cat(values).isnan().any()):  # where a GPU returns what a CPU refuses
+            raise wrong
         return [v / v.sum() for v in values]
 
     @cached_property

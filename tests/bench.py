@@ -363,8 +363,8 @@ class Bench:
         rows = pd.DataFrame(self.rows, columns=COLUMNS).set_index("measurement")
         if (path := figures / "bench.csv").exists():
             held = pd.read_csv(path).reindex(columns=COLUMNS).set_index("measurement")
-            if whole:
-                held = held[held.index.str.startswith("(h)")]
+            if whole:  # but for the comparison with another state and a GPU
+                held = held[held.index.str.startswith(("(g)", "(h)"))]
             rows = pd.concat([held.drop(rows.index, errors="ignore"), rows])
         print("wrote", exhibits.write("bench", figures, rows.reset_index(), figure=picture))
 

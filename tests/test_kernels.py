@@ -114,19 +114,23 @@ def test_linear_regions_counts_distinct_patterns():
     assert value("naswot", probe) == -math.inf  # three equal rows
 
 
-def test_linear_regions_end_the_pass_when_no_two_images_are_alike():
-    probe = probe_of(tiny())
-    ran = []
-    probe.model.head.register_forward_hook(lambda *_: ran.append("head"))
-    assert value("linear_regions", probe) == len(probe.inputs) and not ran
+def test_regions_of_a_layer_that_folds_positions_into_the_batch():
+    class Folded(nn.Sequential):
+        def forward(self, x):
+            return self[1](self[0](x.permute(0, 2, 3, 1).reshape(-1, 3))).reshape(len(x), -1)
+
+    probe = probe_of(Folded(nn.Linear(3, 4), nn.ReLU()))
     probe.inputs[1] = probe.inputs[0]
-    assert value("linear_regions", probe) == len(probe.inputs) - 1 and ran
+    assert value("linear_regions", probe) == len(probe.inputs) - 1
+    probe.inputs[1] = -probe.inputs[0]
+    assert np.isfinite(value("naswot", probe))
 
 
-def test_lean_cells_hide_their_activations_and_are_refused():
+@pytest.mark.parametrize("name", ["naswot", "linear_regions"])
+def test_lean_cells_hide_their_activations_and_are_refused(name):
     arch = nb.form((*CELLS["dead"][:3], "nor_conv_1x1", "none", "skip_connect"))
     with pytest.raises(AzlibError, match=r"never runs the nn.ReLU 'cells.0.*lean=False"):
-        scored(nb.Network(arch, lean=True), SHAPE, arch, seed=1, proxies="naswot")
+        scored(nb.Network(arch, lean=True), SHAPE, arch, seed=1, proxies=name)
 
 
 # --- Jacov and EPE-NAS ---------------------------------------------------------------------

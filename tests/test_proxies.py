@@ -345,6 +345,9 @@ def test_only_the_device_that_is_used_is_touched(monkeypatch):
     azlib.score(Tiny(), (4, 3, 16, 16), blocks=["a", "b"], init=None)
     with pytest.raises(AzlibError, match=r'PyTorch sees 2 here, the last is "cuda:1"'):
         azlib.score(Tiny(), SHAPE, device="cuda:2")
+    for wrong in ("gpu", "cuda:x", "cuda:-1"):
+        with pytest.raises(AzlibError, match=f"unknown device '{wrong}'"):
+            azlib.blocks(Tiny(), SHAPE, device=wrong)
 
 
 ROUNDING = """
@@ -363,7 +366,8 @@ def state():
     found = [read(cudnn, name) for name in ("enabled", "deterministic", "allow_tf32")]
     found += [read(matmul, "allow_tf32")]
     if hasattr(cudnn, "conv"):
-        found += [part.fp32_precision for part in (cudnn.conv, cudnn.rnn, matmul)]
+        parts = (cudnn.conv, cudnn.rnn, matmul, torch.backends.mkldnn.matmul)
+        found += [part.fp32_precision for part in parts]
     try:
         return [*found, torch.get_float32_matmul_precision()]
     except RuntimeError:
@@ -384,8 +388,14 @@ def check(exactly):
 for precision in ("highest", "high", "medium"):
     torch.set_float32_matmul_precision(precision)
     check(lambda s: not s[2] and not s[3] and s[-1] == "highest")
+torch.set_float32_matmul_precision("highest")
+matmul.allow_tf32 = True
+check(lambda s: not s[2] and not s[3])
 if hasattr(cudnn, "conv"):
     cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = "tf32", "ieee"
+    check(lambda s: s[4:7] == ["ieee"] * 3)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.fp32_precision = "tf32"
     check(lambda s: s[4:7] == ["ieee"] * 3)
 torch.backends.disable_global_flags()
 with exact("cuda"), unfused(nn.LSTM(2, 2)):

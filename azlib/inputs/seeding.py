@@ -36,10 +36,13 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def seed_all(seed: int, device: str = "cpu") -> None:
-    """Seeds the global generators of PyTorch, Python and NumPy."""
+    """Seeds the global generators of PyTorch, on this device and the CPU, of Python and of NumPy.
+
+    `torch.manual_seed` would seed those of all other devices, too.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    if device == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)  # of all devices, which takes a third of a millisecond
+    torch.default_generator.manual_seed(seed)
+    if device != "cpu":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

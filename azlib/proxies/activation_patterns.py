@@ -19,16 +19,11 @@ from azlib.running import forward
 _TE_NAS = "Chen et al., ICLR 2021 (TE-NAS)"
 
 
-class _Enough(AzlibError):
-    """Ends a forward pass of which enough was seen."""
-
-
 def _visit(probe: Probe, read: Callable[[Tensor], None]) -> None:
-    """Runs one forward pass and calls read(active) for each ReLU, as often as it runs.
+    """Runs one forward pass and calls read(output) for each ReLU, as often as it runs.
 
-    active: (B, N), which of the ReLU's outputs are positive. `read` may raise `_Enough`, which ends
-    the pass. Raises `AzlibError` for a network without nn.ReLU modules, and for one that leaves
-    some of them unused: its activations are functions, which cannot be seen.
+    Raises `AzlibError` for a network without nn.ReLU modules, and for one that leaves some of them
+    unused: its activations are functions, which cannot be seen.
     """
     modules = probe.model.named_modules()
     unseen: dict[nn.Module, str] = {m: name for name, m in modules if isinstance(m, nn.ReLU)}
@@ -40,14 +35,12 @@ def _visit(probe: Probe, read: Callable[[Tensor], None]) -> None:
 
     def see(module: nn.Module, _: object, output: Tensor) -> None:
         unseen.pop(module, None)
-        read((output > 0).reshape(len(output), -1))
+        read(output)
 
     hooks = [module.register_forward_hook(see) for module in unseen]
     try:
         with torch.no_grad():
             forward(probe.model, probe.inputs)
-    except _Enough:
-        return
     finally:
         for hook in hooks:
             hook.remove()
@@ -67,8 +60,8 @@ def agreements(probe: Probe) -> Tensor:
     count = len(probe.inputs)
     kernel = torch.zeros(count, count, dtype=torch.float64, device=probe.inputs.device)
 
-    def add(active: Tensor) -> None:
-        active = active.float()
+    def add(output: Tensor) -> None:
+        active = (output > 0).reshape(count, -1).float()
         both = (active @ active.T).double()  # counts: exact in float32 up to 2^24
         own = both.diagonal()
         kernel.add_(active.shape[1] - own[:, None] - own + 2 * both)
@@ -93,20 +86,20 @@ def naswot(probe: Probe) -> float:
 def linear_regions(probe: Probe) -> float:
     """The number of distinct ReLU patterns among the images of a batch of noise, 1 to B.
 
-    At batch 64 nearly every network has 64. What two images have passed differently stays
-    different, so that the pass ends as soon as no two images are alike. Like NASWOT it sees nn.ReLU
-    modules only: use lean=False networks. TE-NAS runs it after the NTK on one network; here it runs
-    on its own, which changes nothing, since running statistics are not read in training mode.
+    At batch 64 nearly every network has 64. Like NASWOT it sees nn.ReLU modules only: use
+    lean=False networks. TE-NAS runs it after the NTK on one network; here it runs on its own,
+    which changes nothing, since running statistics are not read in training mode.
     """
     count = len(probe.inputs)
     region = torch.zeros(count, dtype=torch.long, device=probe.inputs.device)  # of each image
 
-    def split(active: Tensor) -> None:
+    def split(output: Tensor) -> None:
         nonlocal region
+        if int(region.max()) + 1 == count:
+            return  # images that a layer has told apart stay apart
+        active = (output > 0).reshape(count, -1)
         _, alike = torch.unique(active, dim=0, return_inverse=True)
-        distinct, region = torch.unique(region * count + alike, return_inverse=True)
-        if len(distinct) == count:
-            raise _Enough("no two images are alike")
+        _, region = torch.unique(region * count + alike, return_inverse=True)
 
     _visit(probe, split)
     return float(region.max() + 1)

@@ -26,7 +26,7 @@ from azlib.proxies.models import (
 from azlib.proxies.probe import Probe
 from azlib.proxies.registry import REGISTRY, names
 from azlib.running import exact, forked_rng, laid_out, moved
-from azlib.settings import ScoreSettings, check_seed, check_shape
+from azlib.settings import ScoreSettings, check_seed, check_shape, device_name
 
 _ONE_AT_A_TIME = threading.RLock()  # random streams and switches of PyTorch are those of a process
 
@@ -187,9 +187,9 @@ def one_thread() -> Iterator[None]:
 
 
 def check_device(device: str) -> None:
-    """Raises `AzlibError` for a GPU that PyTorch does not see here."""
-    name, _, number = str(device).partition(":")
-    if name != "cuda":
+    """Raises `AzlibError` for what is no device, and for a GPU that PyTorch does not see here."""
+    name, _, number = device_name(device).partition(":")
+    if name == "cpu":
         return
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not there:
