@@ -115,7 +115,7 @@ def _beside(axes: Any, x: pd.Series, y: pd.Series, names: list[str], radius: Any
     rims = axes.transData.transform(centres)[:, None] + places["r"].to_numpy()[:, None, None] * ring
     kept_off = np.concatenate([centres, axes.transData.inverted().transform(rims.reshape(-1, 2))])
     line = {"arrowstyle": "-", "color": "0.5", "linewidth": 0.4}
-    move: dict[str, Any] = {"expand": (1.2, 1.5), "force_static": (0.3, 0.5), "iter_lim": 600}
+    move: dict[str, Any] = {"expand": (1.3, 1.6), "force_static": (0.3, 0.5), "iter_lim": 600}
     adjust_text(
         texts,
         *kept_off.T,
