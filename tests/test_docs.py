@@ -167,6 +167,24 @@ def test_the_page_on_speed_says_what_cheap_settings_lose():
     assert 3 < minutes < 5 and "in about five minutes of two cores" in said("README.md")
 
 
+def test_the_page_on_speed_says_what_was_gained_and_what_is_left():
+    text, bench = said("docs/speed.md"), exhibit("bench").set_index("measurement")
+    settings = (
+        "with 2 images of 8 pixels",
+        "at quick, 12 images of 32 pixels",
+        "at the paper's setting",
+    )
+    rows = bench.loc[[f"(g) {setting}" for setting in settings]]
+    searched = bench.loc["(g) candidates of a search at the preset cpu"]
+    shares = [*(rows["value"] / rows["before"]), searched["before"] / searched["value"]]
+    assert " | ".join(f"{share:.2f}".lstrip("0") for share in shares) in text
+    share = exhibit("bench_profile").set_index("kind")["share"]
+    between = share["normalisation"] + share["ReLU and sums"]
+    assert f"it would be {(1 - between) / share['convolutions']:.1f} times" in text
+    assert share["normalisation"] == pytest.approx(0.2, abs=0.02) and "are a fifth of it" in text
+    assert share["convolutions"] == pytest.approx(0.4, abs=0.04) and "two fifths on one" in text
+
+
 def test_the_guide_to_references_says_how_they_agree_near_the_top():
     scores = load("cifar10", get("nasbench201")).query("seed == 1").reset_index(drop=True)
     whole = aggregate(scores)
