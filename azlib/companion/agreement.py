@@ -238,9 +238,4 @@ def difference(first: ArrayLike, second: ArrayLike, accuracies: ArrayLike) -> di
     Returns difference, difference_low, difference_high, see `metrics.kendall_difference`.
     Aggregated scores are held fixed, not aggregated anew without an architecture.
     """
-    found = kendall_difference(first, second, accuracies)
-    return {
-        "difference": found.difference,
-        "difference_low": found.low,
-        "difference_high": found.high,
-    }
+    return kendall_difference(first, second, accuracies)._asdict()

@@ -112,8 +112,8 @@ class Difference(NamedTuple):
     """Kendall's τ-b of one column minus that of another, and the bounds of its interval."""
 
     difference: float
-    low: float
-    high: float
+    difference_low: float
+    difference_high: float
 
 
 def kendall_difference(
