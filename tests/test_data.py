@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import io
 import json
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -227,6 +229,16 @@ def test_the_cache_may_be_chosen(server, azlib_data, tmp_path, monkeypatch):
     status, shown, _ = azlib_data("timm", "--cache", tmp_path / "mine")
     assert status == 0 and str(tmp_path / "mine") in shown
     assert (tmp_path / "mine" / "timm_results-imagenet.csv").is_file()
+    other = tmp_path / "other"
+    said = azlib_data("timm", "--cache", other, "--offline")[2]
+    assert f"fetch with `azlib data timm --cache {other}`" in said
+
+
+def test_a_fetched_file_can_be_read_by_whoever_may_read_others(server):
+    ground_truth("timm")
+    (cache.folder() / "mine").touch()
+    fetched, other = (cache.folder() / name for name in ("timm_results-imagenet.csv", "mine"))
+    assert fetched.stat().st_mode == other.stat().st_mode
 
 
 def test_unknown_names_are_refused(server, azlib_data):
@@ -318,6 +330,37 @@ def test_a_cache_that_is_no_folder_is_said(server, azlib_data, tmp_path, monkeyp
     monkeypatch.setenv("AZLIB_CACHE", str(tmp_path / "file" / "cache"))
     status, _, said = azlib_data("timm")
     assert status == 1 and "cannot write" in said and "set AZLIB_CACHE" in said
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/cache", "x" * 300])
+def test_a_cache_that_cannot_be_is_said(server, azlib_data, monkeypatch, name):
+    monkeypatch.setenv("AZLIB_CACHE", name)
+    status, _, said = azlib_data("timm")
+    assert status == 1 and said.count("\n") == 1 and name in said and "unforeseen" not in said
+
+
+def test_what_is_in_the_place_of_a_file_is_said(server, azlib_data):
+    (cache.folder() / "timm_results-imagenet.csv").mkdir(parents=True)
+    status, _, said = azlib_data("timm")
+    assert status == 1 and said.count("\n") == 1
+    assert "Is a directory; remove it, or set AZLIB_CACHE" in said
+
+
+def test_a_fetch_that_is_told_to_end_keeps_nothing(server):
+    server.mode = "stuck"
+    (raw,) = truth.named("timm").files
+    script = (
+        "from azlib.companion.data import cache, registry\n"
+        f"cache.ADDRESS = {cache.ADDRESS!r}\n"
+        f"cache.fetch(registry.RAW[{raw.name!r}], 'azlib data timm', 30)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])  # its cache is in the environment
+    deadline = time.monotonic() + 60
+    while not (held() and server.asked):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM and held() == []
 
 
 def test_a_read_only_cache_that_has_the_file_will_do(server, monkeypatch):
@@ -471,7 +514,7 @@ def test_official_files_are_compared_before_anything_runs(server, make, tmp_path
     assert not list((tmp_path / "figures").rglob("*.csv"))
     lines: list[str] = []
     truth.check_official(str(same), lines.append)
-    assert lines == [f"{same} agrees with the table that `azlib data` fetched"]
+    assert lines == [f"{same}: its 6 accuracies agree with those that `azlib data` fetched"]
     benchmarks.export(benchmarks.EMBEDDED, embedded)  # other accuracies, and said to be others
     truth.check_official(str(embedded), pytest.fail)
     cache.folder().joinpath("nats_bench.csv").unlink()

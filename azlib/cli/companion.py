@@ -45,7 +45,7 @@ def figures(
 
     with keeping("notebooks that have run are kept, the same command continues"):
         ran = make(folder, build, source=source, figures=out, workers=workers, say=typer.echo)
-    typer.echo(f"{ran} notebooks run; {out or 'figures'}/ is up to date")
+    typer.echo(f"{ran} notebooks run; exhibits are in {out or 'figures'}/")
 
 
 def report(

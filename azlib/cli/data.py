@@ -47,6 +47,8 @@ def data(
             for line in benchmark.sources():
                 typer.echo(f"    {line}")
     if offline and lacking:
+        into = f" --cache {cache}" if cache is not None else ""
         raise AzlibError(
-            f"missing or damaged: {', '.join(lacking)}; fetch with `azlib data {' '.join(lacking)}`"
+            f"missing or damaged: {', '.join(lacking)}; fetch with "
+            f"`azlib data {' '.join(lacking)}{into}`"
         )

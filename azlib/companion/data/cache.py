@@ -10,6 +10,8 @@ import functools
 import logging
 import math
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -39,8 +41,12 @@ class NotFetched(AzlibError):
 
 
 def folder() -> Path:
-    """Where fetched files are kept. It need not exist."""
-    return Path(os.environ.get("AZLIB_CACHE") or pooch.os_cache("azlib")).expanduser()
+    """Where fetched files are kept. It need not exist. Raises `AzlibError` for an unknown ~user."""
+    chosen = os.environ.get("AZLIB_CACHE") or str(pooch.os_cache("azlib"))
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        raise AzlibError(f"there is no home folder for the cache {chosen}") from error
 
 
 def offline() -> bool:
@@ -51,12 +57,16 @@ def offline() -> bool:
 def state(file: RawFile) -> str:
     """ "there", "missing" or "damaged", which means that the content is not what it must be."""
     path = folder() / file.name
-    if not path.exists():
-        return "missing"
     try:
+        path.stat()  # unlike exists(), which in some versions of Python hides what forbids to look
         return "there" if pooch.file_hash(str(path)) == file.sha256 else "damaged"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
     except OSError as error:
-        raise AzlibError(f"cannot read {path}: {reason(error)}") from error
+        raise AzlibError(
+            f"cannot read {path}: {reason(error)}; remove it, or set AZLIB_CACHE to a folder that "
+            "you may read and write, and run `azlib data`"
+        ) from error
 
 
 def held(file: RawFile, command: str) -> Path:
@@ -104,20 +114,22 @@ def fetch(file: RawFile, command: str, patience: float | None = None) -> Path:
         folder(), ADDRESS, registry={file.name: file.sha256}, urls={file.name: url}
     )
     pooch.get_logger().setLevel(logging.WARNING)  # the commands say themselves what they do
-    with _explained(file, url, command, patience):
+    with _explained(file, url, command, patience), _ending_cleanly():
         return Path(cache.fetch(file.name, downloader=download))
 
 
 def _download(url: str, path: str, cache: pooch.Pooch, patience: float) -> None:
     """Writes what an address sends to a file of pooch's, with a bar if it takes long.
 
-    Pooch's own downloader leaves the connection open when it fails.
+    Pooch's own downloader leaves the connection open when it fails. And pooch made the file for
+    one user alone: written anew, it has the rights of any other, so that users can share a cache.
     """
     if not answers(patience):
         raise requests.ConnectionError
     with requests.get(url, stream=True, timeout=patience) as answer:
         answer.raise_for_status()
         bar = tqdm(desc=Path(url).name, unit="B", unit_scale=True, delay=1)
+        Path(path).unlink()
         with bar, open(path, "wb") as file:
             for block in answer.iter_content(1 << 16):
                 bar.update(file.write(block))
@@ -151,6 +163,20 @@ def answers(patience: float) -> bool:
 
 
 @contextmanager
+def _ending_cleanly() -> Iterator[None]:
+    """Lets a process that is asked to end (SIGTERM) remove what it has half fetched."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
 def _explained(file: RawFile, url: str, command: str, patience: float) -> Iterator[None]:
     """Turns whatever can go wrong with a download into one line."""
     server = url.split("/")[2]
@@ -177,8 +203,9 @@ def _explained(file: RawFile, url: str, command: str, patience: float) -> Iterat
             f"half a file, or altered on the way; {again}"
         ) from error
     except OSError as error:
+        forbidden = isinstance(error, PermissionError)  # pooch's has no `strerror`
+        why = "Permission denied" if forbidden else error.strerror or type(error).__name__
         raise NotFetched(
-            f"cannot write {file.name} ({file.size / 1e6:.1f} MB) to the cache {folder()}: "
-            f"{error.strerror or type(error).__name__}; set AZLIB_CACHE to a folder with room that "
-            f"you may write to, and run `{command}`"
+            f"cannot write {file.name} ({file.size / 1e6:.1f} MB) to the cache {folder()}: {why}; "
+            f"set AZLIB_CACHE to a folder with room that you may write to, and run `{command}`"
         ) from error
