@@ -65,7 +65,8 @@ def aggregate(
     `proxies` defaults to those of the four AZ-NAS proxies that are among the columns; an assembly
     may be given by its name.
 
-    Raises AzlibError for an unknown method or proxy, for columns of unequal length, for no rows.
+    Raises AzlibError for an unknown method or proxy, for columns of unequal length, for no rows,
+    and without `proxies` for columns that look like another assembly than AZ-NAS.
     """
     if method not in AGGREGATIONS:
         raise unknown("aggregation method", method, AGGREGATIONS)
@@ -77,6 +78,7 @@ def aggregate(
         ) from None
     if proxies is None:
         proxies = [name for name in AZ_NAS if name in frame]
+        _check_meant(proxies, frame)
     if isinstance(proxies, str):
         proxies = ASSEMBLIES.get(proxies, (proxies,))
     for name in proxies:
@@ -91,6 +93,18 @@ def aggregate(
         raise AzlibError("cannot rank 0 architectures; pass at least one row of scores.")
     total = rank_sum([frame[name].to_numpy() for name in proxies], method)
     return pd.Series(total, index=frame.index, name="score")
+
+
+def _check_meant(proxies: list[str], frame: pd.DataFrame) -> None:
+    """Raises `AzlibError` where a frame looks like the scores of another assembly than AZ-NAS."""
+    known = dict.fromkeys(name for members in ASSEMBLIES.values() for name in members)
+    others = [name for name in known if name in frame and name not in AZ_NAS]
+    if others and 0 < len(proxies) < 3:  # every space uses three of the four
+        raise AzlibError(
+            f"of the proxies of AZ-NAS only {' and '.join(proxies)} is there, beside "
+            f"{', '.join(others)}: say what to sum with proxies=, a list or an assembly "
+            "such as 'az-transfer'"
+        )
 
 
 def rank_sum(columns: Sequence[ArrayLike], method: str = "log") -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from azlib.assemblies import AZ_NAS
+from azlib.assemblies import AZ_NAS, expanded
 from azlib.errors import AzlibError, unknown
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ IMAGE_SHAPE = (64, 3, 32, 32)
 class ScoreSettings:
     """Everything besides architecture and seed that a score depends on.
 
-    proxies: names of registered proxies, each once.
+    proxies: names of registered proxies, each once; an assembly's name stands for its members.
     input_shape: (B, C, H, W) for images, or another shape with the batch first.
     init: how weights are drawn, one of `INITIALISATIONS`; "own" asks the network itself (vision
         transformers bring their own rule); "supernet" slices them from one network, the largest of
@@ -78,12 +78,13 @@ class ScoreSettings:
     precision: str = PRECISIONS[0]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "proxies", tuple(self.proxies))
+        object.__setattr__(self, "proxies", tuple(dict.fromkeys(expanded(self.proxies))))
         if not self.proxies:
             raise AzlibError("no proxy given: name at least one, such as expressivity")
         object.__setattr__(self, "input_shape", check_shape(self.input_shape))
         if self.init not in (None, *BY_NETWORK, *INITIALISATIONS):
-            raise unknown("initialisation", self.init, (*BY_NETWORK, *INITIALISATIONS))
+            hint = "None (`none` on the command line) keeps the weights that a network has."
+            raise unknown("initialisation", self.init, (*INITIALISATIONS, *BY_NETWORK), hint)
         if not isinstance(self.batch_statistics, bool):
             raise AzlibError(f"batch_statistics={self.batch_statistics!r}: expected True or False")
         object.__setattr__(self, "device", device_name(self.device))

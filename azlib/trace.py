@@ -116,6 +116,7 @@ def primary_blocks(
         return find(model, inputs)
     if isinstance(names, FoundBlocks):
         return names
+    names = [names] if isinstance(names, str) else names
     names = dict(names) if isinstance(names, Mapping) else list(names)
     for name in names:
         if isinstance(name, nn.Module):

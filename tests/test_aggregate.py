@@ -77,6 +77,11 @@ def test_aggregate_picks_the_az_nas_columns_and_keeps_the_index():
         ({"complexity": [1]}, {"proxies": ["complexty"]}, "Did you mean 'complexity'"),
         ({"complexity": []}, {}, "cannot rank 0 architectures"),
         ({"zico": [1]}, {}, "no proxies to aggregate: the columns are zico"),
+        (
+            {"trainability": [1], "live_macs": [1], "sharp_depth": [1]},
+            {},
+            "of AZ-NAS only trainability is there, beside live_macs, sharp_depth: .*'az-transfer'",
+        ),
         ({}, {}, "the columns are none"),
         ({"complexity": [1], "zico": [1, 2]}, {}, "columns of one length"),
         ({"complexity": 1.0}, {}, "columns of one length"),

@@ -164,10 +164,14 @@ def test_a_manifest_with_mistakes_is_refused(tmp_path, main, text, message):
     assert status == 1 and message in said and said.count("\n") == 1
 
 
-def test_benchmark_info_and_export(tmp_path, main):
+def test_benchmark_info_and_export(tmp_path, main, monkeypatch):
     assert "architectures: 15625" in main("benchmark", "info")[1]
     assert main("benchmark", "export", "analog-nasbench", tmp_path / "b.csv")[0] == 0
     assert "architectures: 15625" in main("benchmark", "info", tmp_path / "b.csv")[1]
+    monkeypatch.setenv("AZLIB_CACHE", str(tmp_path))
+    monkeypatch.setenv("OFFLINE", "1")
+    status, shown, _ = main("benchmark", "info", "nas-bench-201")
+    assert status == 0 and shown.startswith("only CIFAR-10") and "azlib data nas-bench" in shown
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_a_new_space_is_searched_swept_checked_and_exported(tmp_path, main):
     assert status == 0 and "read back" in shown, said
     status, _, said = main("new-space", file)
     assert status == 1 and "is there already" in said and said.count("\n") == 1
-    for bad in ("my-space.py", "space.txt", "random.py", "_.py", "_3d.py", "none.py"):
+    for bad in ("my-space.py", "space.txt", "random.py", "torch.py", "_.py", "_3d.py", "none.py"):
         status, _, said = main("new-space", tmp_path / bad)
         assert status == 1 and "such as my_space.py" in said and not (tmp_path / bad).exists()
     for bad in ("mobilenetv2", "nasbench_macro"):

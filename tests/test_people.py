@@ -128,6 +128,8 @@ def test_score_prints_what_the_library_computes(main, file):
     assert same == shown
     _, kept, _ = main("score", f"{file}:residual", *SMALL, "--init", "none", "--json")
     assert kept != shown
+    status, _, said = main("score", f"{file}:residual", "--seed", -1)
+    assert status == 1 and "seed=-1: expected" in said and "ends on" not in said
 
 
 def test_rank_shows_a_table_with_reasons(main, file):

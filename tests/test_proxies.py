@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import azlib
 from azlib import spaces
+from azlib.aggregation import ASSEMBLIES, AZ_NAS
 from azlib.errors import AzlibError
 from azlib.inputs import generator
 from azlib.inputs.initialisation import DRAWS, initialise
@@ -23,7 +24,7 @@ from azlib.proxies import Probe, names
 from azlib.proxies.az import deviation, entropy, under_rule
 from azlib.proxies.models import default_shape
 from azlib.running import laid_out, moved
-from azlib.settings import INITIALISATIONS
+from azlib.settings import INITIALISATIONS, ScoreSettings
 from azlib.spaces import nasbench201 as nb
 from azlib.trace import Trace, signs, trace
 
@@ -276,6 +277,11 @@ def test_odd_sizes_are_padded_not_refused():
             "lazy layers.*run it once",
         ),
         (lambda: azlib.rank([Tiny()], SHAPE), "at least 2"),
+        (lambda: azlib.rank([Tiny()] * 2, SHAPE, device="gpu"), "^unknown device 'gpu'"),
+        (lambda: azlib.rank([Tiny()] * 2, SHAPE, batch=0), "^input shape"),
+        (lambda: azlib.rank([Tiny()] * 2, SHAPE, init="kaiming"), "^unknown initialisation"),
+        (lambda: azlib.score(Tiny(), SHAPE, init="own"), "Tiny has no method `initialise`"),
+        (lambda: azlib.score(Tiny(), SHAPE, blocks="a"), "^1 primary block named"),
         (lambda: azlib.rank([Tiny(), Tiny()], batchh=3), "'batchh'. Did you mean 'batch'"),
     ],
 )
@@ -283,6 +289,13 @@ def test_bad_input_gets_one_clear_line(call, message):
     with pytest.raises(AzlibError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_an_assembly_stands_for_its_proxies_wherever_proxies_are_named():
+    members = ASSEMBLIES["az-transfer"]
+    assert ScoreSettings("az-transfer").proxies == members == ScoreSettings(members).proxies
+    assert ScoreSettings("az,zen").proxies == (*AZ_NAS, "zen")
+    assert ScoreSettings("az-graph-epe").proxies.count("live_macs") == 1  # weighs twice, once here
 
 
 @pytest.mark.parametrize("computed", [weight_norm, spectral_norm])
@@ -314,7 +327,7 @@ def test_seeds_may_be_numpys_and_assemblies_have_names():
     ours = azlib.score(Tiny(), SHAPE, architecture="one", seed=2)
     assert azlib.score(Tiny(), SHAPE, architecture="one", seed=np.int64(2)) == ours
     frame = pd.DataFrame({name: [1.0, 3.0, 2.0] for name in azlib.proxies.names("az-transfer")})
-    members = azlib.aggregation.ASSEMBLIES["az-transfer"]
+    members = ASSEMBLIES["az-transfer"]
     assert azlib.aggregate(frame, proxies="az-transfer").equals(
         azlib.aggregate(frame, proxies=members)
     )

@@ -15,7 +15,8 @@ benchmark = typer.Typer(help="The ground truth: look at it, export it.", no_args
 Source = Annotated[
     str,
     typer.Argument(
-        help="analog-nasbench (built in), a NAS-Bench-201 .pth, a NATS-Bench folder, or a CSV"
+        help="analog-nasbench (built in), nas-bench-201 (as `azlib data` fetches it), or a "
+        "NAS-Bench-201 .pth, a NATS-Bench folder, or a CSV"
     ),
 ]
 
@@ -81,9 +82,10 @@ def run(
 @benchmark.command("info")
 def info(source: Source = "analog-nasbench") -> None:
     """Say what a ground truth holds."""
-    from azlib.companion import benchmarks
+    from azlib.companion import benchmarks, data
 
-    table = benchmarks.info(source)
+    fetched = source == benchmarks.OFFICIAL
+    table = benchmarks.info(data.nas_bench_201(say=typer.echo) if fetched else source)
     for key, value in table.attrs.items():
         typer.echo(f"{key}: {value}")
     typer.echo(table.to_string())

@@ -125,7 +125,7 @@ def _of_file(source: str, seed: int, names: list[str]) -> list[_Found]:
     """The networks that functions of a file or a package return."""
     from azlib.inputs import seeded
 
-    module = own_code.load(source)
+    module, seed = own_code.load(source), check_seed(seed)
     found: list[_Found] = []
     for name in names:
         if not hasattr(module, name):
@@ -134,7 +134,7 @@ def _of_file(source: str, seed: int, names: list[str]) -> list[_Found]:
         given = getattr(module, name)
         if callable(given) and not _is_network(given):
             try:
-                with seeded(check_seed(seed)):
+                with seeded(seed):
                     given = given()
             except Exception as error:  # a stranger's function can fail in any way
                 told = own_code.told(error, module.__file__)

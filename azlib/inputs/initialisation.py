@@ -68,6 +68,11 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
         return
     draws = DRAWS | OF_BASELINES
     if method not in draws:
+        if method == "own":
+            raise AzlibError(
+                f"init='own': {type(model).__name__} has no method `initialise` for its own rule; "
+                "None (`none` on the command line) keeps the weights that it has"
+            )
         raise unknown("initialisation", method, draws)
     draw = draws[method]
     waiting: Waiting = []

@@ -81,7 +81,11 @@ class Probe:
         before = [] if ours else [held.detach().clone() for held in self._read_by_others()]
         try:
             value = _number(proxy, proxy.function(self))
-        except (AzlibError, Warning):
+        except AzlibError as error:
+            # Checks that several proxies share do not know for which one they are made.
+            told = str(error).replace("this proxy", f"the proxy {proxy.name}")
+            raise AzlibError(told) from error
+        except Warning:
             raise
         except Exception as error:
             # A stranger's network can lack what a proxy needs, such as a second derivative, and a

@@ -17,10 +17,10 @@ from azlib.aggregation import rank as rank_values
 from azlib.errors import AzlibError, reason, unknown
 from azlib.inputs import seeded
 from azlib.proxies.models import unwrapped
-from azlib.proxies.network import score
+from azlib.proxies.network import check_device, score
 from azlib.proxies.registry import members
 from azlib.proxies.registry import names as proxy_names
-from azlib.settings import check_seed
+from azlib.settings import ScoreSettings, check_seed
 
 Network = nn.Module | Callable[[], nn.Module]
 """A network, or a function that builds it when its turn comes, so that few are in memory."""
@@ -113,6 +113,7 @@ def score_each(
     if not named:
         raise AzlibError("no network to score: got none")
     wanted, seed = proxy_names(proxies), check_seed(settings.get("seed", 1))
+    _check_values(tuple(wanted), settings)
     own = settings.get("labelled_images", "")
     if not isinstance(own, str):
         settings["labelled_images"] = list(own)  # a stream could be read once only
@@ -140,6 +141,14 @@ def score_each(
         raise AzlibError(f"none of the {len(named)} networks can be scored; {name}: {why}")
     scores = pd.DataFrame.from_dict(rows, orient="index", columns=wanted)
     return scores.assign(reason=pd.Series(reasons, dtype=object)) if reasons else scores
+
+
+def _check_values(proxies: tuple[str, ...], settings: Mapping[str, Any]) -> None:
+    """Refuses what fits no network, before one of them is blamed for it."""
+    kept = ("init", "batch_statistics", "noise_source", "device", "precision")
+    given = {name: settings[name] for name in kept if name in settings}
+    checked = ScoreSettings(proxies, **given).sized(settings.get("batch"))
+    check_device(checked.device)
 
 
 def _built(name: str, model: Network, seed: int) -> nn.Module:
@@ -202,7 +211,7 @@ def _blocks_of(
     if blocks is None:
         return {}
     if not isinstance(blocks, Mapping):
-        listed = list(blocks)
+        listed = [blocks] if isinstance(blocks, str) else list(blocks)
         return dict.fromkeys(names, listed)
     for name in blocks:
         if name not in names:

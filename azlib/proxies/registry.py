@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from azlib.assemblies import ASSEMBLIES, AZ_NAS
+from azlib.assemblies import ASSEMBLIES, expanded
 from azlib.errors import AzlibError, unknown
 
 if TYPE_CHECKING:
@@ -149,11 +149,8 @@ def names(proxies: str | Iterable[str] = "az") -> list[str]:
 def members(proxies: str | Iterable[str] = "az") -> tuple[str, ...]:
     """What a ranking sums: as `names`, but what stands twice, in an assembly for one, stays twice
     and weighs twice."""
-    if isinstance(proxies, str):
-        proxies = proxies.split(",")
-    assemblies = {"az": AZ_NAS, **ASSEMBLIES}
-    given = [name for part in proxies for name in assemblies.get(part.strip(), (part.strip(),))]
+    given = expanded(proxies)
     for name in given:
         if name not in REGISTRY:
-            raise unknown("proxy", name, [*assemblies, *REGISTRY], _HINT)
-    return tuple(given)
+            raise unknown("proxy", name, ["az", *ASSEMBLIES, *REGISTRY], _HINT)
+    return given

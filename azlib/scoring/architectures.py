@@ -67,7 +67,10 @@ def checked(space: SearchSpace, archs: Iterable[str] | None, once: bool) -> Iter
     ask = Asked(space)
     if archs is None:
         if not isinstance(space, EnumerableSpace):
-            raise AzlibError(f"{space.name} is too large to enumerate: give the architectures")
+            raise AzlibError(
+                f"{space.name} is too large to enumerate: give the architectures (on the command "
+                "line `--archs FILE`, or `--sample N` for random ones)"
+            )
         return space
     if iter(archs) is archs:
         if not once:

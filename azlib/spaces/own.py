@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import keyword
 import sys
@@ -231,6 +232,19 @@ def _wrong(space: SearchSpace, member: str, result: object, expected: str) -> Az
     )
 
 
+def _hides_a_module(path: Path) -> bool:
+    """Whether Python, started beside a file, would import it in place of something else."""
+    if path.stem in sys.stdlib_module_names:
+        return True
+    try:
+        found = importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):  # ValueError: a module that says nothing of its origin
+        return path.stem in sys.modules
+    if found is None or found.origin is None:  # no origin: a plain folder of that name
+        return False
+    return Path(found.origin).resolve().parent != path.resolve().parent
+
+
 def write_template(path: str | Path, taken: Sequence[str]) -> str:
     """Writes a search space to start from, and returns how it is addressed, `FILE:CLASS`.
 
@@ -243,8 +257,13 @@ def write_template(path: str | Path, taken: Sequence[str]) -> str:
     words = [word for word in path.stem.split("_") if word]
     member = "".join(word[0].upper() + word[1:] for word in words)
     named = path.stem.isidentifier() and member.isidentifier() and not keyword.iskeyword(member)
-    if path.suffix != ".py" or not named or path.stem in sys.stdlib_module_names:
+    if path.suffix != ".py" or not named:
         raise AzlibError(f"{path} cannot hold a space: give a file name such as my_space.py")
+    if _hides_a_module(path):
+        raise AzlibError(
+            f"{path} would hide the installed module {path.stem!r}: choose another file name, such "
+            "as my_space.py"
+        )
     name = "-".join(words)
     if name in taken:
         raise AzlibError(
