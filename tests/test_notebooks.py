@@ -34,7 +34,7 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     "15": ["mobilenetv2_search.csv", "mobilenetv2_search.png", "mobilenetv2_networks.png"],
     "16": ["table2.csv", "table2.md", "table2_contenders.csv", "table2_networks.pdf"],
     "17": ["table3.csv", "table3.tex", "autoformer_search.png", "supernet.md"],
-    "18": ["elsewhere.csv", "elsewhere.png", "elsewhere_ranks.png", "elsewhere_tops.csv"],
+    "18": ["elsewhere.csv", "elsewhere.png", "elsewhere_ranks.png", "elsewhere_firsts.md"],
     "19": ["left_over.csv", "left_over.png"],
     "20": ["own_space.csv", "own_space.md"],
     "21": [
@@ -46,8 +46,8 @@ EXHIBITS = {  # folder "" is for exhibits without a benchmark
     ],
     "23": ["search_train_see.csv", "search_train_see.png", "search_train_see_found.md"],
     "22": ["cheap_settings.csv", "cheap_frontier.png", "bfloat16.md", "gpu.md"],
-    "24": ["transfer.csv", "transfer.png", "transfer_choice.md", "transfer_duels.csv"],
-    "25": ["search_elsewhere.csv", "search_elsewhere.md"],
+    "24": ["transfer.csv", "transfer.png", "transfer_goals.md", "transfer_duels.csv"],
+    "25": ["search_elsewhere.csv", "search_elsewhere.md", "search_elsewhere.png"],
     "A1": ["{}/degenerate_rules.csv", "{}/degenerate_rules.tex"],
     "A2": ["{}/reproduction.csv", "{}/reproduction.png"],
 }

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from azlib import spaces
-from azlib.aggregation import aggregate
+from azlib.aggregation import AZ_NAS, aggregate
 from azlib.companion import elsewhere, left_over, places, quests, transfer
 from azlib.companion.methods import Method
 from azlib.companion.metrics import best_of_first, kendall
@@ -104,6 +104,95 @@ def test_claims_compare_joins_of_the_same_proxies(rng):
     found = elsewhere.claims(Method("m", ("a", "b")), table, truth)
     assert found["without_a"] == pytest.approx(kendall(table["b"], truth))
     assert found["linear"] == pytest.approx(kendall(aggregate(table, "linear", ["a", "b"]), truth))
+    assert found["log_lead"] == pytest.approx(found["log"] - found["linear"])
+    assert found["log_lead_low"] < found["log_lead"] < found["log_lead_high"]
+    best = max(found["without_a"], found["without_b"])
+    assert found["all_lead"] == pytest.approx(found["log"] - best)
+
+
+def test_a_verdict_needs_an_interval_without_0():
+    low, high = pd.Series([0.1, -0.1, -0.3]), pd.Series([0.2, 0.1, -0.2])
+    said = ["is ahead of", "is not told from", "is behind"]
+    assert list(elsewhere.verdicts(low, high)) == said
+
+
+def test_friedman_tells_methods_apart_only_where_they_differ(rng):
+    same = pd.DataFrame([rng.permutation(5) for _ in range(8)])
+    apart = pd.DataFrame([range(5)] * 8)
+    assert elsewhere.friedman(apart) < 1e-5 < 0.01 < elsewhere.friedman(same)
+
+
+# --- sentences that follow from the numbers ---------------------------------------------------
+
+
+def task_rows(method, taus, benchmark="transnas-bench-101-micro"):
+    """Rows of `elsewhere.taus` for the first tasks of a benchmark."""
+    tasks = places.PLACES[benchmark].tasks
+    rows = [(benchmark, task, method, tau) for task, tau in zip(tasks, taus, strict=False)]
+    return pd.DataFrame(rows, columns=["benchmark", "task", "method", "kendall_tau"])
+
+
+def test_findings_follow_from_the_numbers():
+    taus = {"AZ-NAS": [0.5, 0.5, 0.2], "az-graph": [0.6, 0.6, 0.6], "FLOPs": [0.4, 0.1, 0.3]}
+    rows = (task_rows(name, values) for name, values in taus.items())
+    numbers = pd.concat(rows, ignore_index=True)
+    gaps = pd.DataFrame({"difference_low": [0.1, -0.1, -0.2], "difference_high": [0.2, 0.1, -0.1]})
+    said = elsewhere.findings(numbers, elsewhere.mean_ranks(numbers), gaps)
+    assert "by chance" in said[0] and "place 2 of 3" in said[1] and "3 tasks" in said[1]
+    assert said[1].endswith("critical difference: none.") and said[2].endswith(": az-graph.")
+    assert "ahead of FLOPs on 1 of 3 tasks and behind on 1" in said[3]
+    assert said[4] == "The best method of a task: az-graph on 3."
+
+
+def test_what_helps_least_and_what_it_follows_is_told():
+    claimed = task_rows("AZ-NAS", [0, 0])[["benchmark", "task"]].assign(log=[0.5, 0.6])
+    for name, gain in zip(AZ_NAS, (-0.1, 0.02, -0.2, -0.3), strict=True):
+        claimed[f"without_{name}"] = claimed["log"] + gain
+    singles = pd.concat(task_rows(name, [-0.3, -0.1]) for name in AZ_NAS)
+    counts = pd.DataFrame({"benchmark": "transnas-bench-101-micro", "proxy": AZ_NAS})
+    counts = counts.assign(count="params", tau=-0.4)
+    said = elsewhere.reasons(elsewhere.weakest(claimed, singles, counts))
+    alone = "progressivity hurts (τ -0.20 alone; without it AZ-NAS gains 0.020, from 0.550)"
+    assert said == [f"TransNAS micro: {alone}. It goes against params (τ -0.40)."]
+    helped = claimed.assign(without_progressivity=claimed["log"] - 0.01)
+    (sentence,) = elsewhere.reasons(elsewhere.weakest(helped, singles, counts))
+    assert "no proxy hurts; least missed is progressivity (τ" in sentence and "loses" in sentence
+
+
+def test_the_count_that_a_proxy_follows_is_found(rng, monkeypatch):
+    table = pd.DataFrame(rng.normal(size=(60, 9)), columns=elsewhere.COUNTS)
+    table = table.assign(**dict.fromkeys(AZ_NAS, -table["sharp_depth"]))
+    monkeypatch.setattr(elsewhere, "frames", lambda *_: (table,))
+    found = elsewhere.followed()
+    assert set(found["count"]) == {"sharp_depth"} and found["tau"].eq(-1).all()
+    monkeypatch.setattr(elsewhere, "frames", lambda *_: (table.drop(columns="params"),))
+    with pytest.raises(AzlibError, match="params"):
+        elsewhere.followed()
+
+
+def test_the_claims_on_joining_are_counted():
+    claimed = pd.DataFrame({f"without_{name}": [0.1, 0.1, 0.1] for name in AZ_NAS})
+    claimed.loc[2, "without_progressivity"] = np.nan  # has three proxies
+    for name in ("log_lead", "all_lead"):
+        claimed[name] = [0.2, 0.1, -0.3]
+        claimed[f"{name}_low"], claimed[f"{name}_high"] = [0.1, -0.1, -0.4], [0.3, 0.3, -0.2]
+    logarithm, four = elsewhere.claims_found(claimed)
+    assert "on 2 of 3 tasks" in logarithm and logarithm.endswith("ahead on 1 and behind on 1.")
+    assert "on 2 of 2 tasks" in four and four.endswith("ahead on 1 and behind on 0.")
+
+
+def test_the_first_networks_are_ranked_by_every_measure():
+    rows = task_rows("AZ-NAS", [0, 0]), task_rows("FLOPs", [0, 0])
+    numbers = pd.concat(rows).assign(ndcg=[0.9, 0.9, 0.1, 0.1])
+    for k in elsewhere.TOP:
+        numbers[f"regret_{k}"] = [1.0, 1.0, 0.5, 2.0]
+    ranks = elsewhere.first_ranks(numbers)
+    assert list(ranks) == ["best of 1", "best of 5", "best of 10", "best of 50", "nDCG"]
+    assert ranks.loc["AZ-NAS"].to_dict() == {**dict.fromkeys(list(ranks)[:4], 1.5), "nDCG": 1}
+    said = elsewhere.firsts_found(ranks, ["FLOPs"])
+    assert (
+        said[-1] == "By the nDCG: AZ-NAS leads 2 methods with a mean rank of 1.0; places: FLOPs 2."
+    )
 
 
 # --- what is left of a proxy ---------------------------------------------------------------
@@ -118,6 +207,14 @@ def test_partial_correlation_is_the_textbook_formula_for_one_control(rng):
     rho, low, high = left_over.partial_spearman(frame["x"], frame["y"], frame[["z"]])
     assert rho == pytest.approx(expected)
     assert low < rho < high and high - low == pytest.approx(2 * 1.96 * 1.03 / 14, abs=0.02)
+
+
+def test_copies_of_a_network_make_no_interval_narrower(rng):
+    frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["x", "y", "z"])
+    twice = pd.concat([frame, frame])
+    rho, low, high = left_over.partial_spearman(frame["x"], frame["y"], frame[["z"]])
+    found = left_over.partial_spearman(twice["x"], twice["y"], twice[["z"]], networks=60)
+    assert found == pytest.approx((rho, low, high))
 
 
 def test_nothing_is_left_of_a_copy_of_a_control(rng):
@@ -146,7 +243,7 @@ def part(benchmark, rng, columns=("a", "b", "params")):
 def test_every_small_set_is_tried_and_measured_as_aggregate_joins_it(rng):
     parts = [part("one", rng), part("one", rng), part("two", rng)]
     table = transfer.tried(parts, ("a", "b", "params"))
-    assert len(table) == 2 * 4, "sets without a count of size may not be chosen"
+    assert len(table) == 2 * 7 and table["sized"].sum() == 2 * 4  # those with a count of size
     row = table[(table["way"] == "linear") & (table["members"] == "a+params")].iloc[0]
     taus = [kendall(aggregate(p.ranks, "linear", ["a", "params"]), p.accuracies) for p in parts]
     assert row["one"] == pytest.approx(np.mean(taus[:2])) and row["two"] == pytest.approx(taus[2])
@@ -154,14 +251,55 @@ def test_every_small_set_is_tried_and_measured_as_aggregate_joins_it(rng):
 
 def test_of_those_close_to_the_best_the_smallest_is_taken():
     rows = [("log", "a", 1, 0.50), ("log", "a+b", 2, 0.597), ("linear", "b+c", 2, 0.598)]
-    rows += [("log", "a+b+c", 3, 0.60)]
+    rows += [
+        ("log", "a+b+c", 3, 0.60),
+        ("log", "live_macs", 1, 0.3),
+        ("log", "sharp_depth", 1, 0.7),
+    ]
     table = pd.DataFrame(rows, columns=["way", "members", "size", "one"])
+    table["sized"] = table["members"] != "sharp_depth"
     assert transfer.decided(table, ["one"])["members"] == "b+c"
-    assert (
-        transfer.left_out(table.assign(two=table["one"]), ["one", "two"])["left_out"]
-        .eq(0.598)
-        .all()
-    )
+    assert transfer.decided(table, ["one"], sized=False)["members"] == "sharp_depth"
+    found = transfer.left_out(table.assign(two=table["one"]), ["one", "two"])
+    assert found["left_out"].eq(0.598).all() and found["sharp_depth"].eq(0.7).all()
+
+
+def held_out(verdict):
+    """Numbers and duels of az-transfer on held-out data, every duel with the same verdict."""
+    pairs = [(name, task) for name, place in places.PLACES.items() for task in place.tasks]
+    numbers = pd.DataFrame(pairs, columns=["benchmark", "task"]).assign(kendall_tau=0.7)
+    duels = numbers.assign(verdict=verdict, first=0.7, second=0.6)
+    opponents = (*transfer.TO_BEAT, "#Params")
+    against = (duels.assign(opponent=name) for name in opponents)
+    return numbers, pd.concat(against, ignore_index=True)
+
+
+def test_goals_are_reached_or_missed():
+    numbers, duels = held_out("is ahead of")
+    goals = transfer.goals(numbers, duels).set_index("goal")
+    assert goals["verdict"].value_counts().to_dict() == {"reached": 8, "missed": 2}
+    assert goals.loc["mean τ on TransNAS micro ≥ 0.60", "verdict"] == "reached"
+    assert goals.loc["mean τ on Macro ≥ 0.80"].to_list() == ["0.700", "missed"]
+    one = duels["opponent"].eq("FLOPs") & duels["task"].eq("jigsaw")
+    duels.loc[one, "verdict"] = "is not told from"
+    goals = transfer.goals(numbers, duels)
+    found = goals.set_index("goal").loc["ahead of FLOPs on every task of CNNs"].to_list()
+    assert found == ["10 of 11", "missed"]
+    told = transfer.goals(*held_out("is not told from")).set_index("goal")["verdict"]
+    assert told["not below #Params on c100_kd_acc"] == "reached"
+
+
+def test_what_is_held_out_is_told_by_how_networks_are_counted():
+    numbers, duels = held_out("is behind")
+    both = pd.concat(numbers.assign(method=name) for name in ("az-transfer", "AZ-NAS"))
+    counted = [frame.assign(networks="all") for frame in (both, duels)]
+    without = pd.DataFrame({"with_it": [0.7, 0.5], "left_out": [0.4, 0.5]})
+    without = without.assign(live_macs=[0.5, 0.4], sharp_depth=[0.6, 0.6])
+    said = transfer.findings(*counted, without)
+    assert said[0].endswith("AZ-NAS on the tasks of CNNs. all: ahead on 0, behind on 11 of 11.")
+    assert "Mean τ on Macro. all: 0.700, AZ-NAS 0.700." in said
+    assert "up to 0.300 of τ worse" in said[-1]
+    assert said[-1].endswith("than live_macs alone on 1 of 2 and than sharp_depth alone on 2 of 2.")
 
 
 @pytest.mark.parametrize("benchmark", transfer.LEARNT_FROM)
@@ -192,3 +330,12 @@ def test_regret_is_what_the_best_has_more():
     row = quests.regrets(found, truth).iloc[0]
     assert (row["accuracy"], row["regret"], row["share"]) == (7, 2, 1)
     assert quests.summed_up(quests.regrets(found, truth)).iloc[0]["regret"] == 2
+
+
+def test_searches_are_told_by_who_leads():
+    rows = [("jigsaw", "x", 1.0, 0.2), ("jigsaw", "y", 2.0, 0.4), ("normal", "x", 1.0, 0.6)]
+    rows += [("normal", "y", 1.0, 0.6), ("autoencoder", "x", 9.0, 9.0)]
+    numbers = pd.DataFrame(rows, columns=["task", "score", "regret", "share"])
+    numbers = numbers.assign(benchmark="transnas-bench-101-micro", rule="a rule")
+    said = "x leads on 2 (median share 0.40); y leads on 1 (median share 0.50)"
+    assert quests.findings(numbers) == [f"a rule, 2 tasks: {said}."]

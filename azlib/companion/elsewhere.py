@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from azlib.aggregation import AZ_NAS, aggregate
+from azlib.aggregation import AGGREGATIONS, AZ_NAS, aggregate
 from azlib.companion.agreement import difference, summary
 from azlib.companion.methods import Method
-from azlib.companion.metrics import best_of_first, kendall, kendall_interval, ndcg
+from azlib.companion.metrics import best_of_first, kendall, kendall_difference, ndcg
 from azlib.companion.places import (
     CHOSEN_HERE,
     PLACES,
-    SEED,
     aligned,
     fitted,
     frames,
@@ -26,9 +25,21 @@ from azlib.companion.places import (
 )
 from azlib.companion.tables import TAU
 from azlib.errors import AzlibError
-from azlib.scoring.files import COMMITTED, read, read_settings
+from azlib.scoring.files import COMMITTED
 
 TOP = (1, 5, 10, 50)
+COUNTS = (
+    "params",
+    "live_macs",
+    "live_layers",
+    "live_paths",
+    "effective_depth",
+    "mean_depth",
+    "shortest_path",
+    "sharp_depth",
+    "mean_sharp_depth",
+)
+"""What can be counted in a network without weights or images, on any space."""
 
 
 # --- what is measured on one task -----------------------------------------------------------
@@ -58,15 +69,20 @@ def tops(method: Method, table: pd.DataFrame, truth: pd.Series) -> dict[str, Any
 def claims(method: Method, table: pd.DataFrame, truth: pd.Series) -> dict[str, Any]:
     """The paper's claims on how proxies are joined: τ of a method's proxies, combined otherwise.
 
-    log: Eq. 12. linear: without the logarithm. without_<proxy>: Eq. 12 of the others.
+    log: Eq. 12. linear: without the logarithm. without_<proxy>: Eq. 12 of the others. Then how far
+    Eq. 12 of all is ahead, with a 95 % interval: log_lead of linear, all_lead of the best of those
+    without one.
     """
-
-    def tau(proxies: Sequence[str], way: str = "log") -> float:
-        return summary([(aggregate(table, way, proxies), truth)], interval=False)["kendall_tau"]
-
     proxies = method.proxies
-    rest = {f"without_{p}": tau([q for q in proxies if q != p]) for p in proxies}
-    return {"log": tau(proxies), "linear": tau(proxies, "linear")} | rest
+    fewer = {f"without_{p}": [q for q in proxies if q != p] for p in proxies}
+    scores = {way: aggregate(table, way, proxies) for way in AGGREGATIONS}
+    scores |= {name: aggregate(table, "log", rest) for name, rest in fewer.items()}
+    found: dict[str, Any] = {name: kendall(score, truth) for name, score in scores.items()}
+    best = max(fewer, key=lambda name: found[name])
+    for name, other in (("log_lead", "linear"), ("all_lead", best)):
+        bounds = kendall_difference(scores["log"], scores[other], truth)
+        found |= dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
+    return found
 
 
 # --- over all tasks ---------------------------------------------------------------------------
@@ -87,6 +103,13 @@ def mean_ranks(numbers: pd.DataFrame, value: str = "kendall_tau") -> pd.DataFram
     return ranks[ranks.mean().sort_values().index]
 
 
+def friedman(ranks: pd.DataFrame) -> float:
+    """p of Friedman's test that the methods do not differ at all; ranks as `mean_ranks` gives."""
+    from scipy.stats import friedmanchisquare
+
+    return float(friedmanchisquare(*ranks.to_numpy().T).pvalue)
+
+
 def critical_difference(methods_compared: int, tasks: int, level: float = 0.05) -> float:
     """The difference of mean ranks that Nemenyi's test calls significant (Demšar, JMLR 2006).
 
@@ -98,6 +121,25 @@ def critical_difference(methods_compared: int, tasks: int, level: float = 0.05) 
     k = methods_compared
     q = studentized_range.ppf(1 - level, k, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(k * (k + 1) / (6 * tasks)))
+
+
+def first_ranks(of_tops: pd.DataFrame) -> pd.DataFrame:
+    """Each method's mean rank over the tasks by what training its first networks finds.
+
+    Args:
+        of_tops: the rows of `tops`, of the same architectures for all methods of a task.
+
+    Returns:
+        One row per method, one column for each measure of `tops` but those of size ("best of 10" is
+        by the regret of the first 10); 1 is best.
+    """
+    found = {}
+    for name in (*(f"regret_{k}" for k in TOP), "ndcg"):
+        sign = 1 if name == "ndcg" else -1
+        ranks = mean_ranks(of_tops.assign(measure=sign * of_tops[name]), "measure")
+        found[name.replace("regret_", "best of ").replace("ndcg", "nDCG")] = ranks.mean()
+    table = pd.DataFrame(found).rename_axis("method")
+    return table.sort_values(list(table)[2:] + list(table)[:2])
 
 
 def extremes(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -154,94 +196,50 @@ def against(
     return pd.DataFrame(rows)
 
 
-def verdicts(gaps: pd.DataFrame) -> list[str]:
+def verdicts(low: pd.Series, high: pd.Series) -> pd.Series:
     """ "is ahead of", "is behind" or "is not told from", by whether an interval holds 0."""
-    bounds = zip(gaps["difference_low"], gaps["difference_high"], strict=True)
-    return [
-        "is ahead of" if low > 0 else "is behind" if high < 0 else "is not told from"
-        for low, high in bounds
-    ]
+    found = pd.Series("is not told from", index=low.index)
+    return found.mask(low > 0, "is ahead of").mask(high < 0, "is behind")
 
 
-# --- the settings, the seeds --------------------------------------------------------------
+# --- why ----------------------------------------------------------------------------------------
 
 
-def settings_study(folder: Path = COMMITTED) -> pd.DataFrame:
-    """How well AZ-NAS at each cheap setting agrees with the dearest of the same space.
+def followed(folder: Path = COMMITTED) -> pd.DataFrame:
+    """Which plain count each proxy of AZ-NAS follows, or goes against, most closely.
 
-    One row for each file `az_<space>_<pixels>px_batch-<n>` of the spaces that are compared here:
-    benchmark, setting, n, agreement (τ with the dearest setting under another seed) with its
-    interval, relative time, and whether the space is scored at it (`chosen`).
+    One row for each place and proxy: benchmark, proxy, count (of `COUNTS`) and their τ over all
+    architectures. A proxy that mostly repeats a count sees no more than it.
     """
     rows = []
     for place in PLACES.values():
-        if place.files is None:
-            continue
-        space, _ = place.files.removesuffix("_trained").rsplit("_", 1)
-        used = read_settings(folder / f"az_{place.files}.parquet").score
-        found = {
-            path: read_settings(path).score
-            for path in folder.glob(f"az_{space}_*px_batch-*.parquet")
-        }
-        if not found:
-            continue
-        dearest = max(found, key=lambda path: (found[path].resolution, found[path].batch))
-        reference = _seed(read(dearest), SEED)
-        for path, held in sorted(
-            found.items(), key=lambda item: (item[1].resolution, item[1].batch)
-        ):
-            frame = read(path)
-            scored = _seed(frame, frame["seed"].max())
-            proxies = [name for name in AZ_NAS if name not in left_aside(place.benchmark)]
-            pair = (
-                aggregate(scored, proxies=proxies),
-                aggregate(reference.loc[scored.index], proxies=proxies),
-            )
-            rows.append(
-                {
-                    "benchmark": place.benchmark,
-                    "setting": f"{held.resolution} px, batch {held.batch}",
-                    "chosen": (held.resolution, held.batch) == (used.resolution, used.batch),
-                    "agreement": summary([pair])["kendall_tau"],
-                    **dict(zip(("low", "high"), kendall_interval(*pair), strict=True)),
-                    "relative time": frame["seconds"].median() / read(dearest)["seconds"].median(),
-                    "n": len(scored),
-                }
-            )
+        parts = frames(place.benchmark, place.tasks[0], folder)
+        used = [p for p in AZ_NAS if p not in left_aside(place.benchmark)]
+        table = joined(parts, [*used, *COUNTS])
+        if table is None:
+            raise AzlibError(f"{place.benchmark}: some of {', '.join(COUNTS)} were not scored")
+        for proxy in used:
+            taus = pd.Series({count: kendall(table[proxy], table[count]) for count in COUNTS})
+            nearest = str(taus.abs().idxmax())
+            row = {"benchmark": place.benchmark, "proxy": proxy, "count": nearest}
+            rows.append(row | {"tau": taus[nearest]})
     return pd.DataFrame(rows)
 
 
-def _seed(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
-    return frame[frame["seed"] == seed].set_index("arch")
-
-
-def between_seeds(folder: Path = COMMITTED) -> pd.DataFrame:
-    """How well AZ-NAS and its proxies agree with themselves under another seed, on every place."""
-    rows = []
-    for place in PLACES.values():
-        files = place.files or "nasbench201_32px_unique"
-        frame = read(folder / f"az_{files}.parquet")
-        first, second = (part.set_index("arch") for _, part in list(frame.groupby("seed"))[:2])
-        second = second.loc[first.index]
-        pairs = {name: (first[name], second[name]) for name in AZ_NAS[:3]}
-        used = [name for name in AZ_NAS if name not in left_aside(place.benchmark)]
-        pairs["AZ-NAS"] = (aggregate(first, proxies=used), aggregate(second, proxies=used))
-        for name, pair in pairs.items():
-            rows.append({"benchmark": place.benchmark, "score": name} | summary([pair]))
-    return pd.DataFrame(rows)
-
-
-# --- in words ---------------------------------------------------------------------------------
-
-
-def reasons(of_claims: pd.DataFrame, of_singles: pd.DataFrame) -> list[str]:
-    """One sentence for each benchmark: which proxy of AZ-NAS hurts most there, and its own τ.
-
-    A proxy hurts where AZ-NAS without it has a higher τ, in the mean over the tasks.
+def weakest(
+    of_claims: pd.DataFrame, of_singles: pd.DataFrame, counts: pd.DataFrame
+) -> pd.DataFrame:
+    """For each benchmark the proxy of AZ-NAS that helps least there, and what it sees instead.
 
     Args:
         of_claims: the rows of `claims` for AZ-NAS.
         of_singles: the rows of `taus` for its proxies.
+        counts: as `followed` gives it.
+
+    Returns:
+        benchmark, proxy, alone (its own τ), gain (of AZ-NAS without it, so negative where it
+        helps), az_nas (τ with it), seen and seen_tau (see `followed`). All τ are means over the
+        tasks but the odd ones.
     """
     found = []
     for name, rows in of_claims[~_odd(of_claims)].groupby("benchmark", sort=False):
@@ -249,50 +247,88 @@ def reasons(of_claims: pd.DataFrame, of_singles: pd.DataFrame) -> list[str]:
         gains = {p: (rows[f"without_{p}"] - rows["log"]).mean() for p in used}
         worst = max(gains, key=lambda p: gains[p])
         own = of_singles[(of_singles["benchmark"] == name) & (of_singles["method"] == worst)]
-        tau = own[~_odd(own)]["kendall_tau"].mean()
-        effect = "gains" if gains[worst] > 0 else "loses"
+        row = {"benchmark": name, "proxy": worst, "alone": own[~_odd(own)]["kendall_tau"].mean()}
+        row |= {"gain": gains[worst], "az_nas": rows["log"].mean()}
+        near = counts[(counts["benchmark"] == name) & (counts["proxy"] == worst)].iloc[0]
+        found.append(row | {"seen": near["count"], "seen_tau": near["tau"]})
+    return pd.DataFrame(found)
+
+
+def reasons(of_weakest: pd.DataFrame) -> list[str]:
+    """One sentence for each benchmark, from the rows of `weakest`."""
+    found = []
+    for row in of_weakest.itertuples():
+        hurts = row.gain > 0
+        way = "follows" if row.seen_tau > 0 else "goes against"
         found.append(
-            f"{PLACES[str(name)].title}: without {worst} (τ {tau:.2f} alone) AZ-NAS {effect} "
-            f"{abs(gains[worst]):.3f}, from {rows['log'].mean():.3f}"
+            f"{PLACES[row.benchmark].title}: "
+            + ("" if hurts else "no proxy hurts; least missed is ")
+            + f"{row.proxy} {'hurts ' if hurts else ''}(τ {row.alone:.2f} alone; without it AZ-NAS "
+            f"{'gains' if hurts else 'loses'} {abs(row.gain):.3f}, from {row.az_nas:.3f}). "
+            f"It {way} {row.seen} (τ {row.seen_tau:.2f})."
         )
     return found
 
 
-def findings(
-    numbers: pd.DataFrame, ranks: pd.DataFrame, gaps: pd.DataFrame, of_claims: pd.DataFrame
-) -> list[str]:
+def findings(numbers: pd.DataFrame, ranks: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:
     """What the comparison says about AZ-NAS, in sentences that follow from its numbers.
 
     Args:
         numbers: the rows of `taus`.
         ranks: as `mean_ranks` gives them.
         gaps: AZ-NAS against FLOPs, as `against` gives them.
-        of_claims: the rows of `claims` for AZ-NAS.
     """
     means = ranks.mean()
     place = int((means < means["AZ-NAS"]).sum()) + 1
     critical = critical_difference(ranks.shape[1], len(ranks))
     better = means.index[means < means["AZ-NAS"] - critical]
+    p = friedman(ranks)
     chosen = [name for name in means.index[: place - 1] if name in CHOSEN_HERE]
     ahead = (gaps["difference_low"] > 0).sum()
     behind = (gaps["difference_high"] < 0).sum()
-    log_wins = (of_claims["log"] > of_claims["linear"]).sum()
-    with_four = of_claims.dropna(subset=[f"without_{p}" for p in AZ_NAS])
-    threes = with_four[[f"without_{p}" for p in AZ_NAS]].max(axis="columns")
     usual = numbers[~_odd(numbers)]
     best = usual.loc[usual.groupby(["benchmark", "task"])["kendall_tau"].idxmax()]
     counts = best["method"].value_counts()
     return [
+        "The methods differ" + (f" (Friedman's test, p = {p:.0e})." if p < 0.05 else " by chance."),
         f"AZ-NAS has place {place} of {len(means)} by its mean rank over {len(ranks)} tasks; "
         f"better by more than the critical difference: {', '.join(better) or 'none'}.",
         "Of those before it, these were chosen on some of the very accuracies: "
         f"{', '.join(chosen) or 'none'}.",
         f"It is ahead of FLOPs on {ahead} of {len(gaps)} tasks and behind on {behind}, with "
         "intervals that leave out 0.",
-        f"The logarithm is ahead of the plain sum on {log_wins} "
-        f"of {len(of_claims)} tasks. Where AZ-NAS has four proxies, all four are ahead of every "
-        f"three on {(with_four['log'] >= threes).sum()} of {len(with_four)}.",
         "The best method of a task: "
         + ", ".join(f"{name} on {count}" for name, count in counts.items())
         + ".",
+    ]
+
+
+def claims_found(of_claims: pd.DataFrame) -> list[str]:
+    """What the rows of `claims` for AZ-NAS say about the paper's claims, in sentences."""
+    found = []
+    four = of_claims.dropna(subset=[f"without_{p}" for p in AZ_NAS])
+    for name, rows, what in (
+        ("log_lead", of_claims, "The logarithm against the plain sum"),
+        ("all_lead", four, "All four proxies against the best three"),
+    ):
+        counts = verdicts(rows[f"{name}_low"], rows[f"{name}_high"]).value_counts()
+        ahead, behind = counts.get("is ahead of", 0), counts.get("is behind", 0)
+        found.append(
+            f"{what}: a higher τ on {(rows[name] > 0).sum()} of {len(rows)} tasks; with intervals "
+            f"that leave out 0, ahead on {ahead} and behind on {behind}."
+        )
+    return found
+
+
+def firsts_found(ranks: pd.DataFrame, named: Sequence[str]) -> list[str]:
+    """Who finds good networks among the first, in a sentence for each column of `first_ranks`.
+
+    named: the methods whose places are told beside the leader's.
+    """
+    return [
+        f"By the {measure}: {means.idxmin()} leads {len(means)} methods with a mean rank of "
+        f"{means.min():.1f}; places: "
+        + ", ".join(f"{name} {(means < means[name]).sum() + 1}" for name in named)
+        + "."
+        for measure, means in ranks.items()
     ]

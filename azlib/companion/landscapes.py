@@ -16,13 +16,14 @@ with needs("seaborn", "companion"):
 
 
 @drawn
-def task_heatmap(values: pd.DataFrame, groups: list[str], label: str) -> Figure:
-    """A number for each method (row) and task (column), from -1 to 1; what is missing stays white.
+def task_heatmap(values: pd.DataFrame, groups: list[str], label: str, lowest: float = -1) -> Figure:
+    """A number for each method (row) and task (column); what is missing stays white.
 
     Args:
         values: the numbers, named by index and columns.
         groups: for each column, the benchmark that it belongs to; a line parts two benchmarks.
         label: what the colour shows.
+        lowest: where the colours begin, -1 for correlations or 0; they end at 1.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 1.9 + 0.2 * len(values)), layout="constrained")
     sns.heatmap(
@@ -30,9 +31,9 @@ def task_heatmap(values: pd.DataFrame, groups: list[str], label: str) -> Figure:
         annot=values.map(lambda value: f"{value:.2f}".replace("0.", ".")),
         fmt="",
         annot_kws={"fontsize": 7},
-        vmin=-1,
+        vmin=lowest,
         vmax=1,
-        cmap="RdBu_r",
+        cmap="RdBu_r" if lowest < 0 else "Reds",
         linewidths=0.4,
         cbar_kws={"label": label, "shrink": 0.5, "pad": 0.01, "aspect": 30},
         ax=axes,
@@ -71,6 +72,7 @@ def mean_rank_picture(means: pd.Series, critical: float, tasks: str) -> Figure:
         f"mean rank over {tasks}; 1 is best\nbars: half the critical difference either side"
     )
     axes.axvspan(means.min() - critical / 2, means.min() + critical / 2, color="0.93", zorder=0)
+    axes.set_xlim(0.5, len(means) + 0.5)  # no rank lies beyond
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     return figure

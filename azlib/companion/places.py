@@ -68,7 +68,7 @@ PLACES: Mapping[str, Place] = MappingProxyType(
     }
 )
 CNNS = tuple(name for name in PLACES if name != "autoformer-tiny")
-"""The places where every proxy of the registry is defined."""
+"""The places of convolutional networks."""
 
 
 def _assembly(name: str) -> Method:

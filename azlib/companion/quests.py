@@ -150,6 +150,7 @@ def findings(numbers: pd.DataFrame) -> list[str]:
     """What the searches say about each score, in sentences that follow from `summed_up`.
 
     A score leads a rule on a task where its mean regret is the lowest of all scores, ties included.
+    The share of a single task can be far above 1, so that the median over tasks is told.
     """
     usual = numbers[
         [
@@ -161,9 +162,9 @@ def findings(numbers: pd.DataFrame) -> list[str]:
     for rule, rows in usual.groupby("rule", sort=False):
         wide = rows.pivot(index=["benchmark", "task"], columns="score", values="regret")
         leads = wide.eq(wide.min(axis="columns"), axis="index").sum()
-        shares = rows.groupby("score", sort=False)["share"].mean()
+        shares = rows.groupby("score", sort=False)["share"].median()
         parts = (
-            f"{name} leads on {leads[name]} (mean share {shares[name]:.2f})"
+            f"{name} leads on {leads[name]} (median share {shares[name]:.2f})"
             for name in shares.index
         )
         sentences.append(f"{rule}, {len(wide)} tasks: {'; '.join(parts)}.")
