@@ -451,7 +451,10 @@ def _too_few(model: nn.Module, calls: dict[str, _Call], chosen: list[_Block]) ->
     if top:
         text += f" ({', '.join(top[:4])}{', ...' if len(top) > 4 else ''} run in parallel)"
     known = [call.name for call in calls.values() if call.features and call.times == 1][:8]
-    return f"{text}: name two or more modules with blocks=[...], choosing from {', '.join(known)}"
+    return (
+        f"{text}: name two or more modules with blocks=[...], or in an attribute primary_blocks of "
+        f"the model, choosing from {', '.join(known)}"
+    )
 
 
 def _described(model: nn.Module, calls: dict[str, _Call], chosen: list[_Block]) -> FoundBlocks:

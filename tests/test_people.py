@@ -64,6 +64,10 @@ def many():
     return {{"b": nn.Linear(1, 4), "c": nn.Linear(1, 5), 1: nn.Linear(1, 6), "1": nn.Linear(1, 7)}}
 
 
+def listed():
+    return [nn.Linear(1, 8), nn.Linear(1, 9)]
+
+
 def mixed():
     return {{"good": strangers.residual, "pair": Pair(), "towers": strangers.NoCut, "bad": broken}}
 
@@ -182,6 +186,14 @@ def test_names_that_are_shared_carry_their_source(file):
     Path("others.py").write_text("from nets import residual")
     found = read_networks([f"{file}:residual", "others.py:residual", f"{file}:towers"])
     assert list(found) == ["nets.py:residual", "others.py:residual", "towers"]
+
+
+def test_the_networks_of_a_list_are_numbered(file):
+    found = read_networks([f"{file}:listed"])
+    assert {label: network.out_features for label, network in found.items()} == {
+        "listed[0]": 8,
+        "listed[1]": 9,
+    }
 
 
 def test_keys_that_functions_share_lose_no_network(file):

@@ -26,10 +26,10 @@ def read_networks(texts: list[str], seed: int = 1) -> dict[str, Network]:
     """The networks that texts such as `timm:resnet18,resnet50` or `nets.py:small` name.
 
     Those of timm and torchvision are functions that build them, without weights to download. A
-    function of a file may return a network, or a dictionary from names to networks or to functions
-    that build them. Names that several networks share are told apart by their source and, within
-    one file, by their function, so that none is lost; the same function named twice counts once.
-    What a function draws from PyTorch's own generator comes from the seed.
+    function of a file may return a network, a list, or a dictionary from names to networks or to
+    functions that build them. Names that several networks share are told apart by their source and,
+    within one file, by their function, so that none is lost; the same function named twice counts
+    once. What a function draws from PyTorch's own generator comes from the seed.
 
     Raises `AzlibError` for text in no such form, for names that are not there (did you mean), for a
     file that raises, and for what is no network.
@@ -139,12 +139,14 @@ def _of_file(source: str, seed: int, names: list[str]) -> list[_Found]:
             except Exception as error:  # a stranger's function can fail in any way
                 told = own_code.told(error, module.__file__)
                 raise AzlibError(f"{source}:{name} ends on {told}") from error
+        if isinstance(given, list | tuple):
+            given = {f"{name}[{place}]": network for place, network in enumerate(given)}
         several = given if isinstance(given, Mapping) else {name: given}
         for key, network in several.items():
             if not (_is_network(network) or (isinstance(given, Mapping) and callable(network))):
                 raise AzlibError(
                     f"{source}:{name} gives {type(network).__name__}: expected a torch.nn.Module, "
-                    "or a dictionary from names to them"
+                    "a list of them, or a dictionary from names to them"
                 )
             found.append(_Found(source, name, str(key), network))
     return found
