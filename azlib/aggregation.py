@@ -96,14 +96,16 @@ def aggregate(
 
 
 def _check_meant(proxies: list[str], frame: pd.DataFrame) -> None:
-    """Raises `AzlibError` where a frame looks like the scores of another assembly than AZ-NAS."""
+    """Raises `AzlibError` where a frame looks like the scores of another assembly than AZ-NAS.
+
+    The others have none of complexity, and something else instead.
+    """
     known = dict.fromkeys(name for members in ASSEMBLIES.values() for name in members)
     others = [name for name in known if name in frame and name not in AZ_NAS]
-    if others and 0 < len(proxies) < 3:  # every space uses three of the four
+    if proxies and others and "complexity" not in proxies:
         raise AzlibError(
-            f"of the proxies of AZ-NAS only {' and '.join(proxies)} is there, beside "
-            f"{', '.join(others)}: say what to sum with proxies=, a list or an assembly "
-            "such as 'az-transfer'"
+            f"complexity is not among the columns, but {', '.join(others)}: say what to sum with "
+            "proxies=, a list or an assembly such as 'az-transfer'"
         )
 
 

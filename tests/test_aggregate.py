@@ -80,7 +80,7 @@ def test_aggregate_picks_the_az_nas_columns_and_keeps_the_index():
         (
             {"trainability": [1], "live_macs": [1], "sharp_depth": [1]},
             {},
-            "of AZ-NAS only trainability is there, beside live_macs, sharp_depth: .*'az-transfer'",
+            "complexity is not among the columns, but live_macs, sharp_depth: .*'az-transfer'",
         ),
         ({}, {}, "the columns are none"),
         ({"complexity": [1], "zico": [1, 2]}, {}, "columns of one length"),

@@ -121,6 +121,13 @@ def test_a_new_space_is_searched_swept_checked_and_exported(tmp_path, main):
         assert said.count("\n") == 1 and not (tmp_path / f"{bad}.py").exists()
 
 
+def test_a_file_of_ones_own_hides_nothing_that_is_installed(tmp_path, main, monkeypatch):
+    (tmp_path / "my_space.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as `python -m azlib` and JupyterLab do
+    assert main("new-space", tmp_path / "sub" / "my_space.py")[0] == 0
+
+
 def test_the_template_counts_what_its_networks_cost():
     for channels in (1, 3):
         space, rng = MySpace(input_shape=(2, channels, 32, 32)), np.random.default_rng(channels)

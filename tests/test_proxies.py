@@ -278,7 +278,7 @@ def test_odd_sizes_are_padded_not_refused():
         ),
         (lambda: azlib.rank([Tiny()], SHAPE), "at least 2"),
         (lambda: azlib.rank([Tiny()] * 2, SHAPE, device="gpu"), "^unknown device 'gpu'"),
-        (lambda: azlib.rank([Tiny()] * 2, SHAPE, batch=0), "^input shape"),
+        (lambda: azlib.rank([Tiny()] * 2, SHAPE, batch=0), "^batch=0: expected"),
         (lambda: azlib.rank([Tiny()] * 2, SHAPE, init="kaiming"), "^unknown initialisation"),
         (lambda: azlib.score(Tiny(), SHAPE, init="own"), "Tiny has no method `initialise`"),
         (lambda: azlib.score(Tiny(), SHAPE, blocks="a"), "^1 primary block named"),

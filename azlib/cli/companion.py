@@ -42,8 +42,10 @@ def figures(
     Without a network, or with OFFLINE=1 in the environment, the work goes on
     with the accuracies in analog-nasbench, which are of CIFAR-10 alone.
     """
+    from azlib.companion.benchmarks import OFFICIAL
     from azlib.companion.figures import make
 
+    source = "" if source == OFFICIAL else source  # which is what is used by default
     with keeping("notebooks that have run are kept, the same command continues"):
         ran = make(folder, build, source=source, figures=out, workers=workers, say=typer.echo)
     typer.echo(f"{ran} notebooks run; exhibits are in {out or 'figures'}/")
@@ -79,13 +81,19 @@ def run(
     typer.echo(f"wrote {execute(notebook, output, read_values(parameter))}")
 
 
+def _place(source: str) -> str:
+    """Where a ground truth is; nas-bench-201 stands for what `azlib data` fetches."""
+    from azlib.companion import benchmarks, data
+
+    return data.nas_bench_201(say=typer.echo) if source == benchmarks.OFFICIAL else source
+
+
 @benchmark.command("info")
 def info(source: Source = "analog-nasbench") -> None:
     """Say what a ground truth holds."""
-    from azlib.companion import benchmarks, data
+    from azlib.companion import benchmarks
 
-    fetched = source == benchmarks.OFFICIAL
-    table = benchmarks.info(data.nas_bench_201(say=typer.echo) if fetched else source)
+    table = benchmarks.info(_place(source))
     for key, value in table.attrs.items():
         typer.echo(f"{key}: {value}")
     typer.echo(table.to_string())
@@ -96,5 +104,5 @@ def export(source: Source, out: Annotated[Path, typer.Argument(help="CSV file to
     """Write a ground truth as a CSV that loads in under a second."""
     from azlib.companion import benchmarks
 
-    benchmarks.export(source, out)
+    benchmarks.export(_place(source), out)
     typer.echo(f"wrote {out}")

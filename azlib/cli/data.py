@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,7 @@ def data(
             for line in benchmark.sources():
                 typer.echo(f"    {line}")
     if offline and lacking:
-        into = f" --cache {cache}" if cache is not None else ""
+        into = f" --cache {shlex.quote(str(cache))}" if cache is not None else ""
         raise AzlibError(
             f"missing or damaged: {', '.join(lacking)}; fetch with "
             f"`azlib data {' '.join(lacking)}{into}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -23,12 +24,13 @@ def task_heatmap(values: pd.DataFrame, groups: list[str], label: str, lowest: fl
         values: the numbers, named by index and columns.
         groups: for each column, the benchmark that it belongs to; a line parts two benchmarks.
         label: what the colour shows.
-        lowest: where the colours begin, -1 for correlations or 0; they end at 1.
+        lowest: where the colours begin, -1 for correlations or 0; they end at 1, whatever lies
+            beyond.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 1.9 + 0.2 * len(values)), layout="constrained")
     sns.heatmap(
         values,
-        annot=values.map(lambda value: f"{value:.2f}".replace("0.", ".")),
+        annot=values.map(lambda value: re.sub(r"^(-?)0\.", r"\1.", f"{value:.2f}")),
         fmt="",
         annot_kws={"fontsize": 7},
         vmin=lowest,

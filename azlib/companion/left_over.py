@@ -10,9 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, pearsonr
 
-from azlib import spaces
 from azlib.aggregation import rank
-from azlib.companion.data.truth import named
 from azlib.companion.metrics import kendall
 from azlib.companion.places import aligned, frames, joined
 from azlib.errors import AzlibError
@@ -23,32 +21,27 @@ HELD_FIXED = ("live_macs", "effective_depth", "sharp_depth")
 
 
 def partial_spearman(
-    x: ArrayLike,
-    y: ArrayLike,
-    controls: pd.DataFrame,
-    networks: int | None = None,
-    level: float = 0.95,
+    x: ArrayLike, y: ArrayLike, controls: pd.DataFrame, level: float = 0.95
 ) -> tuple[float, float, float]:
     """Spearman's ρ of two columns with others held fixed, and its interval.
 
     The ranks of both are replaced by what a linear function of the ranks of the controls leaves of
     them; ρ is the correlation of the two remainders. The interval is Fisher's, with the standard
     error 1.03 / √(n - k - 3) that Fieller, Hartley and Pearson (1957) give for ranks, k controls.
-    Rows of the same network count once for n: `networks` is how many differ, by default all do.
     NaN where the controls leave nothing, as of a constant column.
 
     Raises:
         AzlibError: fewer than k + 5 rows.
     """
     n, k = len(controls), controls.shape[1]
-    if min(n, networks or n) < k + 5:
+    if n < k + 5:
         raise AzlibError(f"a partial correlation given {k} columns needs {k + 5} rows, got {n}")
     base = np.column_stack([np.ones(n), *(rank(controls[name]) for name in controls)])
     rests = [_rest(rank(values), base) for values in (x, y)]
     if min(np.std(rest) for rest in rests) < 1e-9 * n:
         return (float("nan"),) * 3
     rho = float(pearsonr(*rests).statistic)
-    width = norm.ppf((1 + level) / 2) * 1.03 / np.sqrt((networks or n) - k - 3)
+    width = norm.ppf((1 + level) / 2) * 1.03 / np.sqrt(n - k - 3)
     low, high = np.tanh(np.arctanh(rho) + np.array([-width, width]))
     return rho, float(low), float(high)
 
@@ -82,19 +75,19 @@ def left_over(
     """What is left of each proxy on each task once depth and size are known.
 
     Args:
-        accuracy: by (benchmark, task), as `places.truths` gives it.
+        accuracy: by (benchmark, task), as `places.once_each` gives it: copies of a network would
+            make the intervals too narrow.
         proxies: the proxies, none of them `HELD_FIXED`.
         folder: of the score files.
 
     Returns:
-        benchmark, task, proxy, n, networks (how many of them differ), tau (plain), partial with its
-        interval low, high (Spearman's ρ with `HELD_FIXED` held fixed), and within (τ within groups
-        of equal depths and a like size, fifths of the MACs; equal MACs are in the same one).
+        benchmark, task, proxy, n, tau (plain), partial with its interval low, high (Spearman's ρ
+        with `HELD_FIXED` held fixed), and within (τ within groups of equal depths and a like size,
+        fifths of the MACs; equal MACs are in the same one).
     """
     rows = []
     for (benchmark, task), truth in accuracy.items():
         parts = frames(benchmark, task, folder)
-        space = spaces.get(str(named(benchmark).space))
         for name in proxies:
             table = joined(parts, [name, *HELD_FIXED])
             if table is None:
@@ -104,15 +97,13 @@ def left_over(
             fifths = pd.qcut(rank(table["live_macs"]), 5, labels=False, duplicates="drop")
             alike = [*(table[held] for held in HELD_FIXED[1:]), fifths]
             groups = table.groupby(alike, dropna=False).ngroup()
-            networks = len({space.canonical(arch) for arch in table.index})
-            partial = partial_spearman(table[name], accuracies, controls, networks)
+            partial = partial_spearman(table[name], accuracies, controls)
             rows.append(
                 {
                     "benchmark": benchmark,
                     "task": task,
                     "proxy": name,
                     "n": len(table),
-                    "networks": networks,
                     "tau": kendall(table[name], accuracies),
                     **dict(zip(("partial", "low", "high"), partial, strict=True)),
                     "within": within_groups(table[name], accuracies, groups),

@@ -200,6 +200,15 @@ def truths(benchmarks: Iterable[str] = tuple(PLACES)) -> dict[tuple[str, str], p
     return found
 
 
+def once_each(accuracy: Mapping[tuple[str, str], pd.Series]) -> dict[tuple[str, str], pd.Series]:
+    """Accuracies of the canonical architectures alone: each network counts once."""
+    found = {}
+    for (benchmark, task), truth in accuracy.items():
+        space = spaces.get(str(named(benchmark).space))
+        found[benchmark, task] = truth[[space.canonical(arch) == arch for arch in truth.index]]
+    return found
+
+
 def in_common(
     accuracy: Mapping[tuple[str, str], pd.Series],
     compared: Sequence[Method] = COMPARED,

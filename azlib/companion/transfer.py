@@ -67,7 +67,7 @@ CLOSE = 0.005
 SAMPLE = 1000
 ALONE = ("live_macs", "sharp_depth")
 GOALS = {"nas-bench-201": 0.78, "transnas-bench-101-micro": 0.60, "nas-bench-macro": 0.80}
-"""Mean τ over the tasks but the odd ones that was to be reached, set before the choice."""
+"""Mean τ over the tasks but the odd ones that was to be reached, asked for before the choice."""
 TO_BEAT = ("AZ-NAS", "FLOPs", "NASWOT", "VKDNW single", "VKDNW agg")
 """Methods that were to be beaten on every task of `CNNS`."""
 NOT_BELOW_PARAMS = ("c100_kd_acc", "flower_kd_acc")
@@ -210,17 +210,8 @@ def rest_of(accuracy: Mapping[tuple[str, str], pd.Series]) -> dict[tuple[str, st
     return found
 
 
-def once_each(accuracy: Mapping[tuple[str, str], pd.Series]) -> dict[tuple[str, str], pd.Series]:
-    """Accuracies of the canonical architectures alone: each network counts once."""
-    found = {}
-    for (benchmark, task), truth in accuracy.items():
-        space = spaces.get(str(named(benchmark).space))
-        found[benchmark, task] = truth[[space.canonical(arch) == arch for arch in truth.index]]
-    return found
-
-
 def goals(numbers: pd.DataFrame, duels: pd.DataFrame) -> pd.DataFrame:
-    """The goals that were set before the choice, and which of them the held-out data bear out.
+    """The goals that were asked for before the choice, and which the held-out data bear out.
 
     Args:
         numbers: rows of `elsewhere.taus` of az-transfer.
@@ -237,7 +228,7 @@ def goals(numbers: pd.DataFrame, duels: pd.DataFrame) -> pd.DataFrame:
         mine = duels[(duels["opponent"] == opponent) & duels["benchmark"].isin(CNNS)]
         ahead = int((mine["verdict"] == "is ahead of").sum())
         found = f"{ahead} of {len(mine)}"
-        rows.append((f"ahead of {opponent} on every task of CNNs", found, ahead == len(mine)))
+        rows.append((f"ahead of {opponent} on every task of CNNs", found, ahead == len(mine) > 0))
     against = duels[duels["opponent"] == "#Params"].set_index("task")
     for task in NOT_BELOW_PARAMS:
         row = against.loc[task]
@@ -253,6 +244,12 @@ def _mean_tau(numbers: pd.DataFrame, benchmark: str) -> float:
     return float(rows[~rows["task"].isin(PLACES[benchmark].odd)]["kendall_tau"].mean())
 
 
+def _counted(duels: pd.DataFrame) -> str:
+    """On how many tasks the first is ahead and behind."""
+    ahead, behind = ((duels["verdict"] == said).sum() for said in ("is ahead of", "is behind"))
+    return f"ahead on {ahead}, behind on {behind} of {len(duels)}"
+
+
 def findings(numbers: pd.DataFrame, duels: pd.DataFrame, without: pd.DataFrame) -> list[str]:
     """What the held-out data say about the assembly, in sentences that follow from the numbers.
 
@@ -263,16 +260,15 @@ def findings(numbers: pd.DataFrame, duels: pd.DataFrame, without: pd.DataFrame) 
         without: as `left_out` gives it.
     """
     sentences = []
-    for opponent, rows in duels[duels["benchmark"].isin(CNNS)].groupby("opponent", sort=False):
-        parts = []
-        for networks, counted in rows.groupby("networks", sort=False):
-            ahead, behind = (
-                (counted["verdict"] == said).sum() for said in ("is ahead of", "is behind")
-            )
-            parts.append(f"{networks}: ahead on {ahead}, behind on {behind} of {len(counted)}")
-        sentences.append(
-            f"az-transfer against {opponent} on the tasks of CNNs. {'; '.join(parts)}."
-        )
+    for opponent, rows in duels.groupby("opponent", sort=False):
+        cnns = rows[rows["benchmark"].isin(CNNS)]
+        parts = [
+            f"{networks}: {_counted(counted)}"
+            for networks, counted in cnns.groupby("networks", sort=False)
+        ]
+        vits = rows[~rows["benchmark"].isin(CNNS)].drop_duplicates("task")
+        parts += [f"vision transformers: {_counted(vits)}"] if len(vits) else []
+        sentences.append(f"az-transfer against {opponent}. Tasks of CNNs, {'; '.join(parts)}.")
     for name in LEARNT_FROM:
         parts = []
         for networks, rows in numbers.groupby("networks", sort=False):
@@ -284,11 +280,10 @@ def findings(numbers: pd.DataFrame, duels: pd.DataFrame, without: pd.DataFrame) 
         sentences.append(f"Mean τ on {PLACES[name].title}. {'; '.join(parts)}.")
     lost = (without["with_it"] - without["left_out"]).max()
     worse = (
-        f"than {name} alone on {(without['left_out'] < without[name]).sum()} of {len(without)}"
-        for name in ALONE
+        f"than {name} alone on {(without['left_out'] < without[name]).sum()}" for name in ALONE
     )
     sentences.append(
         f"Chosen without a benchmark, an assembly ranks it up to {lost:.3f} of τ worse than the "
-        f"one that was chosen with it, and worse {' and '.join(worse)}."
+        f"one chosen with it, and worse {' and '.join(worse)} of {len(without)} benchmarks."
     )
     return sentences

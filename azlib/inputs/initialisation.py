@@ -63,16 +63,16 @@ def initialise(model: nn.Module, method: str, generator: torch.Generator | None 
     CPU, so that a seed means the same weights on every device.
     Raises `AzlibError` for an unknown method.
     """
-    if method == "own" and hasattr(model, "initialise"):
-        model.initialise(generator)  # type: ignore[operator]
-        return
-    draws = DRAWS | OF_BASELINES
-    if method not in draws:
-        if method == "own":
+    if method == "own":
+        if not hasattr(model, "initialise"):
             raise AzlibError(
                 f"init='own': {type(model).__name__} has no method `initialise` for its own rule; "
                 "None (`none` on the command line) keeps the weights that it has"
             )
+        model.initialise(generator)  # type: ignore[operator]
+        return
+    draws = DRAWS | OF_BASELINES
+    if method not in draws:
         raise unknown("initialisation", method, draws)
     draw = draws[method]
     waiting: Waiting = []

@@ -83,8 +83,10 @@ class Probe:
             value = _number(proxy, proxy.function(self))
         except AzlibError as error:
             # Checks that several proxies share do not know for which one they are made.
-            told = str(error).replace("this proxy", f"the proxy {proxy.name}")
-            raise AzlibError(told) from error
+            if ours and "this proxy" in str(error):
+                told = str(error).replace("this proxy", f"the proxy {proxy.name}")
+                raise AzlibError(told) from error
+            raise
         except Warning:
             raise
         except Exception as error:

@@ -20,7 +20,7 @@ from azlib.proxies.models import unwrapped
 from azlib.proxies.network import check_device, score
 from azlib.proxies.registry import members
 from azlib.proxies.registry import names as proxy_names
-from azlib.settings import ScoreSettings, check_seed
+from azlib.settings import ScoreSettings, check_at_least, check_seed
 
 Network = nn.Module | Callable[[], nn.Module]
 """A network, or a function that builds it when its turn comes, so that few are in memory."""
@@ -147,8 +147,9 @@ def _check_values(proxies: tuple[str, ...], settings: Mapping[str, Any]) -> None
     """Refuses what fits no network, before one of them is blamed for it."""
     kept = ("init", "batch_statistics", "noise_source", "device", "precision")
     given = {name: settings[name] for name in kept if name in settings}
-    checked = ScoreSettings(proxies, **given).sized(settings.get("batch"))
-    check_device(checked.device)
+    check_device(ScoreSettings(proxies, **given).device)
+    if settings.get("batch") is not None:
+        check_at_least(2, batch=settings["batch"])
 
 
 def _built(name: str, model: Network, seed: int) -> nn.Module:

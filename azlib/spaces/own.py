@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import keyword
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -234,15 +234,12 @@ def _wrong(space: SearchSpace, member: str, result: object, expected: str) -> Az
 
 def _hides_a_module(path: Path) -> bool:
     """Whether Python, started beside a file, would import it in place of something else."""
-    if path.stem in sys.stdlib_module_names:
+    if path.stem in sys.stdlib_module_names or path.stem == "azlib":
         return True
-    try:
-        found = importlib.util.find_spec(path.stem)
-    except (ImportError, ValueError):  # ValueError: a module that says nothing of its origin
-        return path.stem in sys.modules
-    if found is None or found.origin is None:  # no origin: a plain folder of that name
-        return False
-    return Path(found.origin).resolve().parent != path.resolve().parent
+    own = (Path.cwd(), path.resolve().parent)
+    elsewhere = [place for place in sys.path if Path(place).resolve() not in own]
+    found = PathFinder.find_spec(path.stem, elsewhere)
+    return found is not None and found.origin is not None  # no origin: a folder without a module
 
 
 def write_template(path: str | Path, taken: Sequence[str]) -> str:

@@ -11,12 +11,12 @@ import logging
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -36,6 +36,10 @@ _silent: dict[str, tuple[float, float]] = {}  # address → when, and for how lo
 _AFTERWARDS = 5.0  # seconds in which the next files do not wait for a silent server as well
 
 
+class _ToldToEnd(BaseException):
+    """SIGTERM arrived; nothing but `_ending_cleanly` catches it."""
+
+
 class NotFetched(AzlibError):
     """A file is not in the cache and was not fetched, whatever the reason."""
 
@@ -46,7 +50,9 @@ def folder() -> Path:
     try:
         return Path(chosen).expanduser()
     except RuntimeError as error:
-        raise AzlibError(f"there is no home folder for the cache {chosen}") from error
+        raise AzlibError(
+            f"there is no home folder for the cache {chosen}: set AZLIB_CACHE to another"
+        ) from error
 
 
 def offline() -> bool:
@@ -164,14 +170,21 @@ def answers(patience: float) -> bool:
 
 @contextmanager
 def _ending_cleanly() -> Iterator[None]:
-    """Lets a process that is asked to end (SIGTERM) remove what it has half fetched."""
+    """Lets a process that is asked to end (SIGTERM) remove first what it has half fetched."""
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+    def end(*_: object) -> NoReturn:
+        raise _ToldToEnd
+
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except _ToldToEnd:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
