@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from azlib import spaces
 from azlib.aggregation import AZ_NAS, aggregate
-from azlib.companion import elsewhere, left_over, places, quests, transfer
+from azlib.companion import elsewhere, left_over, places, quests, steadiness, transfer
 from azlib.companion.methods import Method
 from azlib.companion.metrics import best_of_first, kendall
 from azlib.errors import AzlibError
@@ -195,6 +195,22 @@ def test_the_first_networks_are_ranked_by_every_measure():
     said = elsewhere.firsts_found(ranks, ["FLOPs"], critical=0.5)
     assert said[-1] == f"{first}, and 0 are not told from it; places: FLOPs 2."
     assert f"{first}, and 1 are not told" in elsewhere.firsts_found(ranks, ["FLOPs"], 1.5)[-1]
+
+
+def test_a_dearer_setting_is_compared_on_the_same_architectures(rng, monkeypatch):
+    truth = pd.Series(np.arange(40.0), index=[f"arch {n}" for n in range(40)])
+    scores = pd.DataFrame(dict.fromkeys(AZ_NAS, truth))
+    monkeypatch.setattr(steadiness, "frames_of", lambda *_: (scores[5:],))
+    monkeypatch.setattr(steadiness, "frames", lambda *_: (-scores,))
+    benchmark = "transnas-bench-101-micro"
+    accuracy = {(benchmark, "jigsaw"): truth, (benchmark, "autoencoder"): -truth}
+    rows = steadiness.dearer(accuracy | {("nas-bench-macro", "cifar10_test"): truth})
+    assert rows["n"].to_list() == [35, 35]
+    assert rows["usual"].to_list() == pytest.approx([-1, 1])
+    assert rows["dear"].to_list() == pytest.approx([1, -1])
+    said = steadiness.dearer_found(rows)  # the odd task is left out
+    assert "mean τ of 1.000 where it has -1.000" in said
+    assert said.endswith("it is better on 1 and worse on 0 of 1 tasks.")
 
 
 # --- what is left of a proxy ---------------------------------------------------------------

@@ -138,11 +138,12 @@ def frames(benchmark: str, task: str, folder: Path = COMMITTED) -> tuple[pd.Data
     if place.files is None:
         found = methods.read(task, NASBench201(), folder).values()
         return tuple(_of_first_seed(frame) for frame in found)
-    return _elsewhere(place.files, folder)
+    return frames_of(place.files, folder)
 
 
 @cache
-def _elsewhere(files: str, folder: Path) -> tuple[pd.DataFrame, ...]:
+def frames_of(files: str, folder: Path = COMMITTED) -> tuple[pd.DataFrame, ...]:
+    """The scores under the first seed in the files whose names end on `files` after the group."""
     found = []
     for entry in manifest.entries(folder):
         if entry.file != f"{entry.group}_{files}":
