@@ -231,7 +231,7 @@ def test_keys_that_functions_share_lose_no_network(file):
         (["rank", "nets.py:narrow_and_wide", "--method", "sum"], "unknown aggregation method"),
         (["score", "nets.py:residual", "--proxies", "snap"], "Did you mean 'snip'"),
         (["score", "nets.py:residual", "--input-shape", "2x3"], "as in 64,3,32,32"),
-        (["score", "nets.py:residual", "--batch", 0], "expected positive integers"),
+        (["score", "nets.py:residual", "--batch", 0], "batch=0: expected an integer of at least 2"),
         (["score", "nets.py:residual", "--out", "made.txt"], "expected a name in .csv or .json"),
         (["score", "nets.py:residual", "--json", "--csv"], "json and for csv: expected one"),
         (["score", "nets.py:residual", "--json", "--out", "a.csv"], "expected one of them"),

@@ -83,9 +83,13 @@ def run(
 
 def _place(source: str) -> str:
     """Where a ground truth is; nas-bench-201 stands for what `azlib data` fetches."""
-    from azlib.companion import benchmarks, data
+    from azlib.companion.benchmarks import OFFICIAL
 
-    return data.nas_bench_201(say=typer.echo) if source == benchmarks.OFFICIAL else source
+    if source != OFFICIAL:
+        return source
+    from azlib.companion.data import nas_bench_201  # here, as only this needs pooch
+
+    return nas_bench_201(say=typer.echo)
 
 
 @benchmark.command("info")
