@@ -162,7 +162,7 @@ def test_what_helps_least_and_what_it_follows_is_told():
 
 
 def test_the_count_that_a_proxy_follows_is_found(rng, monkeypatch):
-    table = pd.DataFrame(rng.normal(size=(60, 9)), columns=elsewhere.COUNTS)
+    table = pd.DataFrame(rng.normal(size=(60, 9)), columns=places.COUNTS)
     table = table.assign(**dict.fromkeys(AZ_NAS, -table["sharp_depth"]))
     monkeypatch.setattr(elsewhere, "frames", lambda *_: (table,))
     found = elsewhere.followed()

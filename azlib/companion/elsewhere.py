@@ -15,6 +15,7 @@ from azlib.companion.methods import Method
 from azlib.companion.metrics import best_of_first, kendall, kendall_difference, ndcg
 from azlib.companion.places import (
     CHOSEN_HERE,
+    COUNTS,
     PLACES,
     aligned,
     fitted,
@@ -28,18 +29,6 @@ from azlib.errors import AzlibError
 from azlib.scoring.files import COMMITTED
 
 TOP = (1, 5, 10, 50)
-COUNTS = (
-    "params",
-    "live_macs",
-    "live_layers",
-    "live_paths",
-    "effective_depth",
-    "mean_depth",
-    "shortest_path",
-    "sharp_depth",
-    "mean_sharp_depth",
-)
-"""What can be counted in a network without weights or images, on any space."""
 
 
 # --- what is measured on one task -----------------------------------------------------------

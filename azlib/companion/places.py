@@ -28,6 +28,18 @@ from azlib.spaces.base import EnumerableSpace
 from azlib.spaces.nasbench201 import NASBench201
 
 SEED = 1
+COUNTS = (
+    "params",
+    "live_macs",
+    "live_layers",
+    "live_paths",
+    "effective_depth",
+    "mean_depth",
+    "shortest_path",
+    "sharp_depth",
+    "mean_sharp_depth",
+)
+"""What can be counted in a network without weights or images, on any space."""
 
 
 @dataclass(frozen=True)

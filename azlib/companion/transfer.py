@@ -42,7 +42,7 @@ from azlib import spaces
 from azlib.aggregation import AGGREGATIONS, rank
 from azlib.companion.data.truth import named
 from azlib.companion.metrics import kendall_of_many
-from azlib.companion.places import CNNS, PLACES, frames, joined
+from azlib.companion.places import CNNS, COUNTS, PLACES, frames, joined
 from azlib.errors import AzlibError
 from azlib.scoring.files import COMMITTED
 
@@ -50,15 +50,7 @@ CANDIDATES = (
     "expressivity",
     "progressivity",
     "trainability",
-    "params",
-    "live_macs",
-    "live_layers",
-    "live_paths",
-    "effective_depth",
-    "mean_depth",
-    "shortest_path",
-    "sharp_depth",
-    "mean_sharp_depth",
+    *COUNTS,
 )
 LEARNT_FROM = ("nas-bench-201", "transnas-bench-101-micro", "nas-bench-macro")
 SIZES = ("params", "live_macs")
